@@ -1,0 +1,34 @@
+"""Gas sections of a block: runs that are charged once.
+
+Job: where static gas is charged.  A section ends behind GAS and before an SSTORE that looks at the
+gas left (EIP-2200): charging what is behind would be visible there.  Calls and creates end blocks.
+Charging early is otherwise invisible: every fault of a frame consumes all of its gas and reverts
+it.  May import: `ir`.
+"""
+
+from __future__ import annotations
+
+from evmaot.codegen.ir.program import Block
+from evmaot.evm.instruction_set import CompileRules
+from evmaot.evm.opcodes import BY_MNEMONIC
+
+_GAS, _SSTORE = BY_MNEMONIC["GAS"].value, BY_MNEMONIC["SSTORE"].value
+
+
+def gas_sections(block: Block, rules: CompileRules) -> tuple[tuple[int, int], ...]:
+    """(index of the instruction before which the section is charged, gas) for each section."""
+    sections: list[tuple[int, int]] = []
+    start, total = 0, 0
+    for index, instruction in enumerate(block.instructions):
+        gas = rules.gas(instruction.opcode)
+        if gas is None:
+            break  # undefined: halts and takes all gas
+        if instruction.opcode == _SSTORE and rules["sstore_sentry"]:
+            sections.append((start, total))
+            start, total = index, 0
+        total += gas
+        if instruction.opcode == _GAS:
+            sections.append((start, total))
+            start, total = index + 1, 0
+    sections.append((start, total))
+    return tuple((index, gas) for index, gas in sections if gas)

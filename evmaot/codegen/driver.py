@@ -1,0 +1,85 @@
+"""The compiler's driver: every stage on one screen.
+
+Job: code and rules to an object with one entry function.  Invariants: nothing but the arguments
+influences the bytes; the stages are the same that `dump` shows.
+May import: all of `evmaot.codegen`, errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from evmaot.codegen.backend import llvm
+from evmaot.codegen.emit.module import module_text
+from evmaot.codegen.frontend.decode import reachable_opcodes
+from evmaot.codegen.frontend.lift import lift
+from evmaot.codegen.ir.program import Program
+from evmaot.codegen.ir.verifier import verify
+from evmaot.codegen.options import CompileOptions
+from evmaot.codegen.passes.base import run_pipeline
+from evmaot.codegen.passes.pipelines import PIPELINES
+from evmaot.errors import CompileError
+from evmaot.evm.instruction_set import CompileRules
+
+MAX_CODE_BYTES = 49152
+"""Init code's limit (EIP-3860); labels of blocks fit in 16 bits."""
+
+__all__ = ["MAX_CODE_BYTES", "CompiledUnit", "compile_unit", "compiler_digest", "plan", "reachable_opcodes"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledUnit:
+    """One contract under one set of rules, as a relocatable object."""
+
+    object_data: bytes
+    symbol: str
+    phase_seconds: dict[str, float] = field(hash=False)
+
+
+def plan(code: bytes, rules: CompileRules, options: CompileOptions) -> Program:
+    """The analysed program: all that emission needs.  Raises CompileError `code_too_long`."""
+    if len(code) > MAX_CODE_BYTES:
+        raise CompileError(
+            "code_too_long",
+            f"code of {len(code)} bytes is longer than {MAX_CODE_BYTES}",
+            context={"size_bytes": len(code), "limit_bytes": MAX_CODE_BYTES},
+            hint="no fork runs code of this length",
+        )
+    program = run_pipeline(lift(code, rules), PIPELINES[options.tier])
+    verify(program)
+    return program
+
+
+def compile_unit(code: bytes, rules: CompileRules, options: CompileOptions, symbol: str) -> CompiledUnit:
+    """Compile a code.  Raises CompileError for the input's fault, CompilerBug for ours."""
+    start = time.perf_counter()
+    program = plan(code, rules, options)
+    analysed = time.perf_counter()
+    text = module_text(program, symbol)
+    emitted = time.perf_counter()
+    compiled = llvm.compile_text(text, options.tier, options.target)
+    phases = {
+        "analyse": analysed - start,
+        "emit": emitted - analysed,
+        "parse": compiled.parse_seconds,
+        "optimise": compiled.optimise_seconds,
+        "codegen": compiled.codegen_seconds,
+    }
+    return CompiledUnit(compiled.data, symbol, phases)
+
+
+@cache
+def compiler_digest() -> str:
+    """SHA-256, hex, of the sources that decide compiled bytes, and of LLVM's version."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256(f"llvm {llvm.LLVM_VERSION} llvmlite {llvm.LLVMLITE_VERSION}\n".encode())
+    for folder in ("abi", "codegen", "evm"):
+        for path in sorted((root / folder).rglob("*.py")):
+            data = path.read_bytes()
+            digest.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode())
+            digest.update(data)
+    return digest.hexdigest()

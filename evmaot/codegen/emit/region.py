@@ -1,0 +1,413 @@
+"""One region as a native function.
+
+Job: the frame of the function: chains, checks, charges, edges between chains, exits.  What single
+opcodes do is in `emit/lowerings`.  Every region has the same signature of 64-bit arguments
+``i64 (ptr frame, ptr sp, i64 gas, i64 label)``, and regions go on with each other by `musttail`, so
+that native stack use does not grow; 256-bit values cross function borders only in memory.
+Invariant: each LLVM block begun is ended; an edge to a chain is recorded for its phis.
+May import: `codegen.ir`, `codegen.builtins.table`, `emit.*` but lowerings' callers, `evmaot.abi`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from evmaot.abi.layout import ENVIRONMENT, FRAME, STACK_LIMIT
+from evmaot.abi.status import Status
+from evmaot.codegen.builtins.writer import UNLIKELY
+from evmaot.codegen.emit.stack import VirtualStack
+from evmaot.codegen.emit.values import Value, Word
+from evmaot.codegen.emit.writer import ValueWriter
+from evmaot.codegen.ir.program import Block, Entry, Instruction, Program
+from evmaot.evm.instruction_set import CompileRules
+
+SIGNATURE = "ptr noalias %frame, ptr noalias %sp, i64 %gas, i64 %label"
+_EXIT_STATUS = {
+    "exit_underflow": Status.STACK_UNDERFLOW,
+    "exit_overflow": Status.STACK_OVERFLOW,
+    "exit_bad_jump": Status.BAD_JUMP_DESTINATION,
+    "exit_invalid": Status.INVALID_OPCODE,
+    "exit_static": Status.STATIC_VIOLATION,
+}
+
+
+@dataclass(slots=True)
+class ModuleContext:
+    """What the regions of one contract share."""
+
+    program: Program
+    region_of: dict[int, int]
+    """Region of a chain's head, by label."""
+    label_of_pc: dict[int, int]
+    """Label of each live JUMPDEST by pc."""
+    enterable: frozenset[int]
+    """Heads that can be entered from another function or by the driver."""
+    used: set[str] = field(default_factory=set)
+    """Helpers to declare."""
+    rule_tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Constant tables of 64-bit numbers by name, passed to helpers."""
+    uses_entry_table: bool = False
+    uses_jump_table: bool = False
+
+
+@dataclass(slots=True)
+class Edges:
+    """Incoming edges of an LLVM block: (LLVM block, sp, gas, extra)."""
+
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def phis(self, suffix: str, extra: bool) -> list[str]:
+        """The phis for sp, gas and, if asked for, the extra value."""
+
+        def phi(name: str, kind: str, column: int) -> str:
+            incoming = ", ".join(f"[ {row[column]}, %{row[0]} ]" for row in self.rows)
+            return f"%{name}.{suffix} = phi {kind} {incoming}"
+
+        lines = [phi("sp", "ptr", 1), phi("gas", "i64", 2)]
+        return [*lines, phi("extra", "i64", 3)] if extra else lines
+
+
+Lowering = Callable[["RegionEmitter", Instruction, Block], None]
+"""Emits one instruction."""
+
+
+class RegionEmitter:
+    """Emits one region; lowerings get it as their first argument."""
+
+    def __init__(self, context: ModuleContext, index: int) -> None:
+        self.context = context
+        self.program = context.program
+        self.index = index
+        self.rules: CompileRules = context.program.rules
+        self.writer = ValueWriter()
+        self.heads = context.program.regions[index]
+        self.chain_edges: dict[int, Edges] = {head: Edges() for head in self.heads}
+        self.stack = VirtualStack(self.writer, "%sp")
+        self.gas = "%gas"
+        self.memory_known = 0
+        """Bytes that memory is known to have in this chain."""
+        self.terminated = False
+        """Whether the current LLVM block has been ended."""
+        self._scratch: set[int] = set()
+        self._exits: set[str] = set()
+        self._fail_used = False
+        self._stack_edges: list[tuple[str, str]] = []
+        self._dynamic = Edges()
+        self._dispatch = Edges()
+        self._known_depth = 0
+        self._known_room = 0
+        self._height_bytes: str | None = None
+        self._places: dict[int, int] = {}
+        self._chain_sp = "%sp"
+
+    # --- the function ---------------------------------------------------------------------------
+
+    def function_text(self) -> str:
+        """The whole definition."""
+        from evmaot.codegen.emit.lowerings import lower  # lowerings know this class
+
+        for chain in self._chains():
+            self._begin_chain(chain[0])
+            for label in chain:
+                self._block(self.program.block(label), lower, last=label == chain[-1])
+        self._emit_dynamic()
+        entry = self._entry_lines()
+        self._emit_dispatch()
+        self._emit_exits()
+        for head in sorted(self.heads, key=lambda head: -self._places[head]):
+            self.writer.insert(self._places[head], self.chain_edges[head].phis(f"c{head}", extra=False))
+        scratch = [f"  %scratch{slot} = alloca i256, align 32" for slot in sorted(self._scratch)]
+        lines = "\n".join(["entry:", *scratch, *entry]) + "\n" + self.writer.text()
+        return f"define internal i64 @region{self.index}({SIGNATURE}) #0 {{\n{lines}}}\n"
+
+    def _chains(self) -> list[tuple[int, ...]]:
+        heads = set(self.heads)
+        return [chain for chain in self.program.chains if chain[0] in heads]
+
+    def _entry_lines(self) -> list[str]:
+        """The function's entry: to its only entry, or to the dispatch."""
+        entries = [head for head in self.heads if head in self.context.enterable]
+        if len(entries) == 1 and not self._dispatch.rows:
+            self.chain_edges[entries[0]].rows.append(("entry", "%sp", "%gas", "0"))
+            return [f"  br label %c{entries[0]}"]
+        self._dispatch.rows.append(("entry", "%sp", "%gas", "%label"))
+        return ["  br label %dispatch"]
+
+    def _begin_chain(self, head: int) -> None:
+        writer = self.writer
+        writer.start(f"c{head}")
+        self._places[head] = writer.mark()
+        self._chain_sp = f"%sp.c{head}"
+        self.stack = VirtualStack(writer, self._chain_sp)
+        self.gas = f"%gas.c{head}"
+        self.memory_known = 0
+        self._height_bytes = None
+        # The first block is entered once, with an empty stack.
+        self._known_depth, self._known_room = 0, STACK_LIMIT if head == 1 else 0
+        if head == 1:
+            self._height_bytes = "0"
+        if self.program.block(head).entry is Entry.RESUME:
+            self.stack.push(Word(self.load_frame("result", "i256")))
+
+    def _block(self, block: Block, lower: Lowering, last: bool) -> None:
+        self._check_stack(block)
+        charges = dict(block.charges)
+        self.terminated = False
+        for index, instruction in enumerate(block.instructions):
+            if index in charges:
+                self.charge(charges[index])
+            row = instruction.row
+            if row is None or self.rules.gas(instruction.opcode) is None:
+                self.exit("exit_invalid")
+                return
+            lower(self, instruction, block)
+        if len(block.instructions) in charges:
+            raise AssertionError("a section cannot begin behind a block")
+        if self.terminated:
+            return
+        if block.falls_to is None:
+            self.succeed(Status.STOP)
+        elif last:
+            self.stack.spill()
+            self.go_to(block.falls_to)
+
+    def _check_stack(self, block: Block) -> None:
+        """Underflow and overflow of the whole block, once, as far as it is not known already."""
+        height = self.stack.height - (1 if block.entry is Entry.RESUME else 0)
+        depth = block.stack.needs - height
+        room = height + block.stack.grows
+        checks_depth, checks_room = depth > self._known_depth, room > self._known_room
+        if not checks_depth and not checks_room:
+            return
+        if self._height_bytes is None:
+            base = self.load_frame("stack_base", "ptr", invariant=True)
+            low = self.writer.value(f"ptrtoint ptr {base} to i64")
+            here = self.writer.value(f"ptrtoint ptr {self._chain_sp} to i64")
+            self._height_bytes = self.writer.value(f"sub i64 {here}, {low}")
+        writer, height_bytes = self.writer, self._height_bytes
+        if checks_depth and checks_room and depth < 512 and room < 512:
+            # One unsigned compare for both: heights below the range wrap around to above it.
+            shifted = writer.value(f"sub i64 {height_bytes}, {32 * depth}")
+            wrong = writer.value(f"icmp ugt i64 {shifted}, {32 * (STACK_LIMIT - room - depth)}")
+            self._exit_if(wrong, "exit_stack", height_bytes)
+        else:
+            if checks_depth:
+                self._exit_if(writer.value(f"icmp slt i64 {height_bytes}, {32 * depth}"), "exit_underflow")
+            if checks_room:
+                bound = 32 * (STACK_LIMIT - room)
+                self._exit_if(writer.value(f"icmp sgt i64 {height_bytes}, {bound}"), "exit_overflow")
+        self._known_depth = max(self._known_depth, depth)
+        self._known_room = max(self._known_room, room)
+
+    # --- what lowerings use ----------------------------------------------------------------------
+
+    def charge(self, gas: int) -> None:
+        """Charge a constant; out of gas below 0."""
+        if gas:
+            self.charge_value(str(gas))
+
+    def charge_value(self, amount: str) -> None:
+        """Charge an i64 value that is not negative and below 2^62."""
+        left = self.writer.value(f"sub i64 {self.gas}, {amount}")
+        self.set_gas_or_fail(left)
+
+    def set_gas_or_fail(self, left: str) -> None:
+        """Go on with this gas; where it is negative, halt as `status_detail` says or out of gas."""
+        self._fail_used = True
+        good = self.writer.label()
+        self.writer.branch(self.writer.value(f"icmp slt i64 {left}, 0"), "exit_fail", good, UNLIKELY)
+        self.writer.start(good)
+        self.gas = left
+
+    def help(self, name: str, arguments: str) -> None:
+        """Call a helper that answers the gas left."""
+        self.context.used.add(name)
+        self.set_gas_or_fail(self.writer.value(f"call i64 @{name}({arguments})"))
+
+    def help_void(self, name: str, arguments: str) -> None:
+        """Call a helper that cannot fail."""
+        self.context.used.add(name)
+        self.writer.do(f"call void @{name}({arguments})")
+
+    def rule_table(self, name: str, numbers: tuple[int, ...]) -> str:
+        """Name of a constant table for a helper."""
+        self.context.rule_tables[name] = numbers
+        return f"@{name}"
+
+    def frame_pointer(self, name: str) -> str:
+        """Address of a frame field."""
+        return self.writer.value(f"getelementptr i8, ptr %frame, i64 {FRAME.offset(name)}")
+
+    def load_frame(self, name: str, kind: str = "i64", *, invariant: bool = False) -> str:
+        """Value of a frame field; `invariant`: it never changes while the frame is alive."""
+        mark = ", !invariant.load !1" if invariant else ""
+        return self.writer.value(f"load {kind}, ptr {self.frame_pointer(name)}, align 8{mark}")
+
+    def store_frame(self, name: str, value: str, kind: str = "i64") -> None:
+        """Store a frame field."""
+        self.writer.do(f"store {kind} {value}, ptr {self.frame_pointer(name)}, align 8")
+
+    def load_environment(self, name: str) -> str:
+        """A word of the environment."""
+        base = self.load_frame("environment", "ptr", invariant=True)
+        pointer = self.writer.value(f"getelementptr i8, ptr {base}, i64 {ENVIRONMENT.offset(name)}")
+        return self.writer.value(f"load i256, ptr {pointer}, align 8, !invariant.load !1")
+
+    def address_of(self, value: Value, slot: int) -> str:
+        """Address of a word in memory that holds the value: its place on the stack, or a scratch slot."""
+        home = self.stack.home(value)
+        if home is not None:
+            return home
+        self._scratch.add(slot)
+        self.writer.do(f"store i256 {self.writer.word(value)}, ptr %scratch{slot}, align 32")
+        return f"%scratch{slot}"
+
+    def push_place(self) -> str:
+        """Push a word that a helper writes: the address it must write to."""
+        position = self.stack.height
+        pointer = self.stack.pointer(position)
+        self.stack.written(position)
+        self.stack.height += 1
+        return pointer
+
+    # --- ends ------------------------------------------------------------------------------------
+
+    def succeed(self, status: Status) -> None:
+        """End the frame without a halt."""
+        self.store_frame("gas", self.gas)
+        self.writer.do(f"ret i64 {int(status)}")
+        self.terminated = True
+
+    def exit(self, label: str) -> None:
+        """Halt through a shared exit."""
+        self._exits.add(label)
+        self.writer.jump(label)
+        self.terminated = True
+
+    def _exit_if(self, condition: str, label: str, extra: str = "0") -> None:
+        good = self.writer.label()
+        if label == "exit_stack":
+            self._stack_edges.append((extra, self.writer.block))
+        else:
+            self._exits.add(label)
+        self.writer.branch(condition, label, good, UNLIKELY)
+        self.writer.start(good)
+
+    def go_to(self, label: int) -> None:
+        """End the LLVM block: go on with a chain whose stack is spilled."""
+        sp = self.stack.top_pointer()
+        if label in self.chain_edges:
+            self.chain_edges[label].rows.append((self.writer.block, sp, self.gas, "0"))
+            self.writer.jump(f"c{label}")
+        else:
+            region = self.context.region_of[label]
+            self._tail(f"@region{region}", sp, self.gas, str(label))
+        self.terminated = True
+
+    def go_to_pc(self, pc: str) -> None:
+        """End the LLVM block: a jump to a pc that is an i64 value, which may be no JUMPDEST."""
+        sp = self.stack.top_pointer()
+        self.context.uses_jump_table = True
+        self._dynamic.rows.append((self.writer.block, sp, self.gas, pc))
+        self.writer.jump("dynamic")
+        self.terminated = True
+
+    def go_to_one_of(self, pc: str, labels: tuple[int, ...]) -> None:
+        """End the LLVM block: a jump to one of several known chains, by an i64 pc."""
+        writer = self.writer
+        sp = self.stack.top_pointer()
+        near = [label for label in labels if label in self.chain_edges]
+        far = [(label, writer.label()) for label in labels if label not in self.chain_edges]
+        rows = [f"i64 {self.program.block(label).pc}, label %c{label}" for label in near]
+        rows += [f"i64 {self.program.block(label).pc}, label %{stub}" for label, stub in far]
+        for label in near:
+            self.chain_edges[label].rows.append((writer.block, sp, self.gas, "0"))
+        self._exits.add("exit_bad_jump")
+        writer.do(f"switch i64 {pc}, label %exit_bad_jump [ {' '.join(rows)} ]")
+        for label, stub in far:
+            writer.start(stub)
+            self._tail(f"@region{self.context.region_of[label]}", sp, self.gas, str(label))
+        self.terminated = True
+
+    def suspend(self, status: Status, label: int) -> None:
+        """Return to the driver; `label` is entered next."""
+        self.context.uses_entry_table = True
+        base = self.load_frame("stack_base", "ptr", invariant=True)
+        low = self.writer.value(f"ptrtoint ptr {base} to i64")
+        here = self.writer.value(f"ptrtoint ptr {self.stack.top_pointer()} to i64")
+        height = self.writer.value(f"lshr i64 {self.writer.value(f'sub i64 {here}, {low}')}, 5")
+        self.store_frame("stack_height", height)
+        self.store_frame("resume", str(label))
+        self.succeed(status)
+
+    def _tail(self, function: str, sp: str, gas: str, label: str) -> None:
+        arguments = f"ptr %frame, ptr {sp}, i64 {gas}, i64 {label}"
+        result = self.writer.value(f"musttail call i64 {function}({arguments})")
+        self.writer.do(f"ret i64 {result}")
+
+    # --- shared blocks ---------------------------------------------------------------------------
+
+    def _emit_dynamic(self) -> None:
+        """Look a computed jump target up: 0 in the jump table is no JUMPDEST."""
+        if not self._dynamic.rows:
+            return
+        writer = self.writer
+        writer.start("dynamic")
+        for line in self._dynamic.phis("dynamic", extra=True):
+            writer.do(line)
+        self._exits.add("exit_bad_jump")
+        inside = writer.value(f"icmp ult i64 %extra.dynamic, {len(self.program.code)}")
+        writer.branch(inside, "lookup", "exit_bad_jump")
+        writer.start("lookup")
+        place = writer.value("getelementptr i16, ptr @jump_table, i64 %extra.dynamic")
+        label = writer.widen(writer.value(f"load i16, ptr {place}, align 2"), "i64", "i16")
+        writer.branch(writer.compare("eq", label, "0"), "exit_bad_jump", "found")
+        writer.start("found")
+        row = (writer.block, "%sp.dynamic", "%gas.dynamic", label)
+        if len(self.program.regions) == 1:
+            self._dispatch.rows.append(row)
+            writer.jump("dispatch")
+            return
+        self.context.uses_entry_table = True
+        low, high = self.heads[0], self.heads[-1]
+        near = writer.compare("ule", writer.op("sub", label, str(low)), str(high - low))
+        self._dispatch.rows.append(row)
+        writer.branch(near, "dispatch", "foreign")
+        writer.start("foreign")
+        place = writer.value(f"getelementptr i32, ptr @entry_table, i64 {label}")
+        offset = writer.value(f"sext i32 {writer.value(f'load i32, ptr {place}, align 4')} to i64")
+        target = writer.value(f"getelementptr i8, ptr @entry_table, i64 {offset}")
+        self._tail(target, "%sp.dynamic", "%gas.dynamic", label)
+
+    def _emit_dispatch(self) -> None:
+        """Where several chains can be entered."""
+        if not self._dispatch.rows:
+            return
+        writer = self.writer
+        writer.start("dispatch")
+        for line in self._dispatch.phis("dispatch", extra=True):
+            writer.do(line)
+        entries = [head for head in self.heads if head in self.context.enterable]
+        rows = " ".join(f"i64 {head}, label %c{head}" for head in entries)
+        for head in entries:
+            self.chain_edges[head].rows.append(("dispatch", "%sp.dispatch", "%gas.dispatch", "0"))
+        writer.do(f"switch i64 %extra.dispatch, label %exit_bad_jump [ {rows} ]")
+        self._exits.add("exit_bad_jump")
+
+    def _emit_exits(self) -> None:
+        writer = self.writer
+        if self._stack_edges:
+            writer.start("exit_stack")
+            height = writer.phi("i64", *self._stack_edges)
+            low = writer.compare("ult", height, str(32 * STACK_LIMIT // 2))
+            under, over = int(Status.STACK_UNDERFLOW), int(Status.STACK_OVERFLOW)
+            writer.do(f"ret i64 {writer.select(low, str(under), str(over))}")
+        if self._fail_used:
+            writer.start("exit_fail")
+            detail = self.load_frame("status_detail")
+            status = writer.select(writer.compare("eq", detail, "0"), str(int(Status.OUT_OF_GAS)), detail)
+            writer.do(f"ret i64 {status}")
+        for label in sorted(self._exits):
+            writer.start(label)
+            writer.do(f"ret i64 {int(_EXIT_STATUS[label])}")
