@@ -1,0 +1,115 @@
+"""One library of a store into this process, or the reason why not.
+
+Job: the checks of STORE section 4 from the profile on, in their order, then the loader.  Invariants:
+no byte of a library is mapped before its SHA-256 was compared with the manifest; what was hashed is
+what was loaded (device and inode); a refusal is a `LoadError` whose reference is the reason.
+May import: `evmaot.store`, `evmaot.abi`, `evmaot.target`, errors, runtime.image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from enum import Enum
+
+from evmaot.abi.layout import FINGERPRINT
+from evmaot.errors import LoadError
+from evmaot.runtime.image import LoadedLibrary, load_image, open_library
+from evmaot.store.files import READ_CHUNK_BYTES, StoreFiles
+from evmaot.store.index import Pack
+from evmaot.store.keys import StoredProfile
+from evmaot.target import refusal
+
+
+class LibraryMapping(Enum):
+    """How libraries come into this process."""
+
+    FILE = "file"
+    """By the dynamic loader: pages are shared between processes.  Truncating the file kills its users."""
+    COPY = "copy"
+    """A private copy of the bytes that were hashed: nothing that happens to the file matters any more."""
+
+
+def profile_refusal(profile: StoredProfile, accepted: Collection[str] | None = None) -> str | None:
+    """Why this process cannot use any library of a profile, or None when it can.
+
+    `accepted` are the digests (hex) of the only profiles to be used; None: all that fit.  Reasons:
+    ``profile_other``, ``abi_mismatch``, ``architecture:<name>``, ``isa_missing:<feature>``.
+    """
+    if accepted is not None and profile.digest not in accepted:
+        return "profile_other"
+    if profile.profile.abi != FINGERPRINT:
+        return "abi_mismatch"
+    return refusal(profile.profile.triple, profile.profile.features)
+
+
+def load_pack(files: StoreFiles, pack: Pack, mapping: LibraryMapping) -> LoadedLibrary:
+    """Check a pack's library and load it.
+
+    Raises LoadError: ``object_missing``, ``unreadable``, ``noexec_mount``, ``size_mismatch``,
+    ``hash_mismatch``, ``elf_rule:<rule>``, ``dlopen_failed``, ``table_mismatch``, ``abi_mismatch`` (and
+    what `runtime.image` names); TrustError ``store_untrusted``.
+    """
+    path = pack.object_path
+    try:
+        # Open until the library is loaded: while it is, nothing else can get its inode number.
+        with files.opened(path) as (descriptor, status):
+            if mapping is LibraryMapping.FILE and os.fstatvfs(descriptor).f_flag & os.ST_NOEXEC:
+                raise _refused("noexec_mount", pack, cause="the file system forbids executable mappings")
+            if status.st_size != pack.manifest.object.size:
+                cause = f"{status.st_size} bytes, the manifest says {pack.manifest.object.size}"
+                raise _refused("size_mismatch", pack, cause=cause)
+            data = _checked_bytes(files, descriptor, pack, keep=mapping is LibraryMapping.COPY)
+            library: LoadedLibrary
+            if data is not None:
+                library = load_image(data, subject=str(path))
+            else:
+                library = open_library(path)
+                now = files.system.lstat(str(path))
+                if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                    library.close()
+                    raise _refused("hash_mismatch", pack, cause="the file was replaced while it was loaded")
+    except FileNotFoundError as error:
+        raise _refused("object_missing", pack, cause="the manifest's library is not there") from error
+    except OSError as error:
+        raise _refused("unreadable", pack, cause=error.strerror or str(error)) from error
+    mismatch = _table_mismatch(library, pack)
+    if mismatch is not None:
+        library.close()
+        raise _refused("table_mismatch", pack, cause=mismatch)
+    return library
+
+
+def _checked_bytes(files: StoreFiles, descriptor: int, pack: Pack, *, keep: bool) -> bytes | None:
+    """Hash the open file, at most the size that the manifest says; the bytes themselves where asked for."""
+    digest, kept, room = hashlib.sha256(), bytearray(), pack.manifest.object.size + 1
+    while room and (chunk := files.system.read(descriptor, min(READ_CHUNK_BYTES, room))):
+        digest.update(chunk)
+        room -= len(chunk)
+        if keep:
+            kept += chunk
+    if digest.hexdigest() != pack.manifest.object.sha256:
+        raise _refused("hash_mismatch", pack, cause=f"the library's SHA-256 is {digest.hexdigest()}")
+    return bytes(kept) if keep else None
+
+
+def _table_mismatch(library: LoadedLibrary, pack: Pack) -> str | None:
+    """What the library says of itself must be what the manifest says of it."""
+    if library.profile_id.hex() != pack.manifest.profile:
+        return f"the library is of the profile {library.profile_id.hex()[:16]}"
+    for member in pack.manifest.members:
+        if (bytes.fromhex(member.code_sha256), bytes.fromhex(member.rules)) not in library.entries:
+            return f"the library has no entry for the code with SHA-256 {member.code_sha256}"
+    # More entries than members are right: deleting a member rewrites the manifest alone.
+    return None
+
+
+def _refused(reason: str, pack: Pack, *, cause: str) -> LoadError:
+    return LoadError(
+        reason,
+        f"library not loaded: {pack.object_path.name}",
+        context={"path": str(pack.object_path)},
+        cause=cause,
+        hint="evmaot verify --level hash --repair",
+    )
