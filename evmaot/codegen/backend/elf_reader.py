@@ -52,9 +52,15 @@ class InputObject:
     first_global: int
     strings: bytes
 
+    def symbol(self, index: int) -> SymbolRecord:
+        """A symbol that a relocation names.  Raises LinkError."""
+        if index >= len(self.symbols):
+            bad_object(self.ordinal, f"a relocation names symbol {index} of {len(self.symbols)}")
+        return self.symbols[index]
+
     def symbol_name(self, index: int) -> bytes:
         """Name of a symbol; of its section where a section symbol has none.  Raises LinkError."""
-        name, info, _, section, _, _ = self.symbols[index]
+        name, info, _, section, _, _ = self.symbol(index)
         if not name and info & 15 == elf.STT_SECTION and section in self.sections:
             return self.sections[section].name.encode()
         return string_at(self.strings, name, self.ordinal)

@@ -145,9 +145,7 @@ class _Linked:
 
     def address(self, owner: InputObject, index: int) -> int:
         """Address of a symbol, relative to the library's base.  Raises LinkError."""
-        if index >= len(owner.symbols):
-            bad_object(owner.ordinal, f"a relocation names symbol {index} of {len(owner.symbols)}")
-        _, info, _, section, value, _ = owner.symbols[index]
+        _, info, _, section, value, _ = owner.symbol(index)
         if index >= owner.first_global:
             definition = self.definitions[owner.symbol_name(index)]
             owner, index = definition.owner, definition.index

@@ -10,7 +10,8 @@ May import: `codegen.ir`, `codegen.builtins.table`, `emit.*` but lowerings' call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evmaot.abi.layout import ENVIRONMENT, FRAME, STACK_LIMIT
@@ -53,19 +54,24 @@ class ModuleContext:
 
 @dataclass(slots=True)
 class Edges:
-    """Incoming edges of an LLVM block: (LLVM block, sp, gas, extra)."""
+    """Incoming edges of an LLVM block: name of the LLVM block, then a value for each column."""
 
-    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    columns: tuple[tuple[str, str], ...] = (("sp", "ptr"), ("gas", "i64"))
+    """(name, LLVM type) of what comes along an edge."""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
 
-    def phis(self, suffix: str, extra: bool) -> list[str]:
-        """The phis for sp, gas and, if asked for, the extra value."""
+    def phis(self, suffix: str) -> list[str]:
+        """One phi for each column, named ``%name.suffix``."""
+        lines = []
+        for index, (name, kind) in enumerate(self.columns, 1):
+            incoming = ", ".join(f"[ {row[index]}, %{row[0]} ]" for row in self.rows)
+            lines.append(f"%{name}.{suffix} = phi {kind} {incoming}")
+        return lines
 
-        def phi(name: str, kind: str, column: int) -> str:
-            incoming = ", ".join(f"[ {row[column]}, %{row[0]} ]" for row in self.rows)
-            return f"%{name}.{suffix} = phi {kind} {incoming}"
 
-        lines = [phi("sp", "ptr", 1), phi("gas", "i64", 2)]
-        return [*lines, phi("extra", "i64", 3)] if extra else lines
+_WITH_EXTRA = (("sp", "ptr"), ("gas", "i64"), ("extra", "i64"))
+MAX_CARRIED_WORDS = 8
+"""Stack words that come to a chain in SSA values: more would only be spilled by LLVM instead of us."""
 
 
 Lowering = Callable[["RegionEmitter", Instruction, Block], None]
@@ -82,7 +88,7 @@ class RegionEmitter:
         self.rules: CompileRules = context.program.rules
         self.writer = ValueWriter()
         self.heads = context.program.regions[index]
-        self.chain_edges: dict[int, Edges] = {head: Edges() for head in self.heads}
+        self.chain_edges: dict[int, Edges] = {head: self._edges_of(head) for head in self.heads}
         self.stack = VirtualStack(self.writer, "%sp")
         self.gas = "%gas"
         self.memory_known = 0
@@ -93,8 +99,8 @@ class RegionEmitter:
         self._exits: set[str] = set()
         self._fail_used = False
         self._stack_edges: list[tuple[str, str]] = []
-        self._dynamic = Edges()
-        self._dispatch = Edges()
+        self._dynamic = Edges(_WITH_EXTRA)
+        self._dispatch = Edges(_WITH_EXTRA)
         self._known_depth = 0
         self._known_room = 0
         self._height_bytes: str | None = None
@@ -116,7 +122,7 @@ class RegionEmitter:
         self._emit_dispatch()
         self._emit_exits()
         for head in sorted(self.heads, key=lambda head: -self._places[head]):
-            self.writer.insert(self._places[head], self.chain_edges[head].phis(f"c{head}", extra=False))
+            self.writer.insert(self._places[head], self.chain_edges[head].phis(f"c{head}"))
         scratch = [f"  %scratch{slot} = alloca i256, align 32" for slot in sorted(self._scratch)]
         lines = "\n".join(["entry:", *scratch, *entry]) + "\n" + self.writer.text()
         return f"define internal i64 @region{self.index}({SIGNATURE}) #0 {{\n{lines}}}\n"
@@ -129,7 +135,7 @@ class RegionEmitter:
         """The function's entry: to its only entry, or to the dispatch."""
         entries = [head for head in self.heads if head in self.context.enterable]
         if len(entries) == 1 and not self._dispatch.rows:
-            self.chain_edges[entries[0]].rows.append(("entry", "%sp", "%gas", "0"))
+            self.chain_edges[entries[0]].rows.append(("entry", "%sp", "%gas"))
             return [f"  br label %c{entries[0]}"]
         self._dispatch.rows.append(("entry", "%sp", "%gas", "%label"))
         return ["  br label %dispatch"]
@@ -144,7 +150,9 @@ class RegionEmitter:
         self.memory_known = 0
         self._height_bytes = None
         # The first block is entered once, with an empty stack.
-        self._known_depth, self._known_room = 0, STACK_LIMIT if head == 1 else 0
+        carried = self._carried(head)
+        self.stack.carry([f"%word{index}.c{head}" for index in range(carried)])
+        self._known_depth, self._known_room = carried, STACK_LIMIT if head == 1 else 0
         if head == 1:
             self._height_bytes = "0"
         if self.program.block(head).entry is Entry.RESUME:
@@ -169,7 +177,6 @@ class RegionEmitter:
         if block.falls_to is None:
             self.succeed(Status.STOP)
         elif last:
-            self.stack.spill()
             self.go_to(block.falls_to)
 
     def _check_stack(self, block: Block) -> None:
@@ -180,12 +187,7 @@ class RegionEmitter:
         checks_depth, checks_room = depth > self._known_depth, room > self._known_room
         if not checks_depth and not checks_room:
             return
-        if self._height_bytes is None:
-            base = self.load_frame("stack_base", "ptr", invariant=True)
-            low = self.writer.value(f"ptrtoint ptr {base} to i64")
-            here = self.writer.value(f"ptrtoint ptr {self._chain_sp} to i64")
-            self._height_bytes = self.writer.value(f"sub i64 {here}, {low}")
-        writer, height_bytes = self.writer, self._height_bytes
+        writer, height_bytes = self.writer, self._height()
         if checks_depth and checks_room and depth < 512 and room < 512:
             # One unsigned compare for both: heights below the range wrap around to above it.
             shifted = writer.value(f"sub i64 {height_bytes}, {32 * depth}")
@@ -199,6 +201,32 @@ class RegionEmitter:
                 self._exit_if(writer.value(f"icmp sgt i64 {height_bytes}, {bound}"), "exit_overflow")
         self._known_depth = max(self._known_depth, depth)
         self._known_room = max(self._known_room, room)
+
+    def _require_depth(self, depth: int) -> None:
+        """Underflow unless that many words are below the chain's stack pointer."""
+        if depth > self._known_depth:
+            self._exit_if(self.writer.value(f"icmp slt i64 {self._height()}, {32 * depth}"), "exit_underflow")
+            self._known_depth = depth
+
+    def _height(self) -> str:
+        """Bytes on the native stack at the chain's start."""
+        if self._height_bytes is None:
+            base = self.load_frame("stack_base", "ptr", invariant=True)
+            low = self.writer.value(f"ptrtoint ptr {base} to i64")
+            here = self.writer.value(f"ptrtoint ptr {self._chain_sp} to i64")
+            self._height_bytes = self.writer.value(f"sub i64 {here}, {low}")
+        return self._height_bytes
+
+    def _edges_of(self, head: int) -> Edges:
+        words = tuple((f"word{index}", "i256") for index in range(self._carried(head)))
+        return Edges((("sp", "ptr"), ("gas", "i64"), *words))
+
+    def _carried(self, head: int) -> int:
+        """Words that come to a chain in SSA values: those it uses, if it is entered from this region alone."""
+        if head in self.context.enterable:
+            return 0
+        block = self.program.block(head)
+        return min(block.stack.needs, MAX_CARRIED_WORDS)
 
     # --- what lowerings use ----------------------------------------------------------------------
 
@@ -294,19 +322,33 @@ class RegionEmitter:
         self.writer.branch(condition, label, good, UNLIKELY)
         self.writer.start(good)
 
-    def go_to(self, label: int) -> None:
-        """End the LLVM block: go on with a chain whose stack is spilled."""
-        sp = self.stack.top_pointer()
+    @contextmanager
+    def side_exit(self) -> Iterator[None]:
+        """Around code that leaves the chain while it goes on elsewhere: what is learnt there is forgotten."""
+        known = self._known_depth, self._known_room, self._height_bytes
+        yield
+        self._known_depth, self._known_room, self._height_bytes = known
+
+    def go_to(self, label: int, *, keep: bool = True) -> None:
+        """End the LLVM block: go on with a chain; `keep=False` on a side exit."""
         if label in self.chain_edges:
-            self.chain_edges[label].rows.append((self.writer.block, sp, self.gas, "0"))
+            carried = self._carried(label)
+            # The chain needs these words, so it would underflow: better before they are read.
+            self._require_depth(carried - self.stack.height)
+            self.stack.spill(keep=keep, leave=carried)
+            words = self.stack.carried(carried, keep=keep)
+            sp = self.stack.top_pointer()
+            self.chain_edges[label].rows.append((self.writer.block, sp, self.gas, *words))
             self.writer.jump(f"c{label}")
         else:
+            self.stack.spill(keep=keep)
             region = self.context.region_of[label]
-            self._tail(f"@region{region}", sp, self.gas, str(label))
+            self._tail(f"@region{region}", self.stack.top_pointer(), self.gas, str(label))
         self.terminated = True
 
-    def go_to_pc(self, pc: str) -> None:
+    def go_to_pc(self, pc: str, *, keep: bool) -> None:
         """End the LLVM block: a jump to a pc that is an i64 value, which may be no JUMPDEST."""
+        self.stack.spill(keep=keep)
         sp = self.stack.top_pointer()
         self.context.uses_jump_table = True
         self._dynamic.rows.append((self.writer.block, sp, self.gas, pc))
@@ -316,18 +358,14 @@ class RegionEmitter:
     def go_to_one_of(self, pc: str, labels: tuple[int, ...]) -> None:
         """End the LLVM block: a jump to one of several known chains, by an i64 pc."""
         writer = self.writer
-        sp = self.stack.top_pointer()
-        near = [label for label in labels if label in self.chain_edges]
-        far = [(label, writer.label()) for label in labels if label not in self.chain_edges]
-        rows = [f"i64 {self.program.block(label).pc}, label %c{label}" for label in near]
-        rows += [f"i64 {self.program.block(label).pc}, label %{stub}" for label, stub in far]
-        for label in near:
-            self.chain_edges[label].rows.append((writer.block, sp, self.gas, "0"))
+        stubs = [(label, writer.label()) for label in labels]
+        rows = [f"i64 {self.program.block(label).pc}, label %{stub}" for label, stub in stubs]
         self._exits.add("exit_bad_jump")
         writer.do(f"switch i64 {pc}, label %exit_bad_jump [ {' '.join(rows)} ]")
-        for label, stub in far:
+        for label, stub in stubs:
             writer.start(stub)
-            self._tail(f"@region{self.context.region_of[label]}", sp, self.gas, str(label))
+            with self.side_exit():
+                self.go_to(label, keep=False)
         self.terminated = True
 
     def suspend(self, status: Status, label: int) -> None:
@@ -354,7 +392,7 @@ class RegionEmitter:
             return
         writer = self.writer
         writer.start("dynamic")
-        for line in self._dynamic.phis("dynamic", extra=True):
+        for line in self._dynamic.phis("dynamic"):
             writer.do(line)
         self._exits.add("exit_bad_jump")
         inside = writer.value(f"icmp ult i64 %extra.dynamic, {len(self.program.code)}")
@@ -386,12 +424,12 @@ class RegionEmitter:
             return
         writer = self.writer
         writer.start("dispatch")
-        for line in self._dispatch.phis("dispatch", extra=True):
+        for line in self._dispatch.phis("dispatch"):
             writer.do(line)
         entries = [head for head in self.heads if head in self.context.enterable]
         rows = " ".join(f"i64 {head}, label %c{head}" for head in entries)
         for head in entries:
-            self.chain_edges[head].rows.append(("dispatch", "%sp.dispatch", "%gas.dispatch", "0"))
+            self.chain_edges[head].rows.append(("dispatch", "%sp.dispatch", "%gas.dispatch"))
         writer.do(f"switch i64 %extra.dispatch, label %exit_bad_jump [ {rows} ]")
         self._exits.add("exit_bad_jump")
 

@@ -74,15 +74,33 @@ class VirtualStack:
                 return self.pointer(position)
         return None
 
-    def spill(self, *, keep: bool = True) -> None:
+    def carry(self, words: list[str]) -> None:
+        """At a chain's start: the topmost words, top first, came as SSA values and are not in memory."""
+        for index, name in enumerate(words):
+            self._values[-1 - index] = Word(name)
+
+    def carried(self, count: int, *, keep: bool) -> list[str]:
+        """The i256 operands of the topmost `count` words, top first."""
+        return [self._operand(self.height - 1 - index, keep) for index in range(count)]
+
+    def _operand(self, position: int, keep: bool) -> str:
+        value = self._values.get(position)
+        if value is not None or keep:
+            return self._writer.word(value or self._at(position), keep=keep)
+        return self._writer.value(f"load i256, ptr {self.pointer(position)}, align 32")
+
+    def spill(self, *, keep: bool = True, leave: int = 0, only: int | None = None) -> None:
         """Store every live word whose place in memory holds something else.
 
+        `leave` words on top are not stored; with `only`, no words but that many on top are.
         With `keep=False` the code is on a side exit: nothing that it computes may be used later,
         and memory is unchanged for the code that goes on.
         """
         for position in sorted(self._values):
             value = self._values[position]
-            if position < self.height and self._in_memory.get(position) is not value:
+            if only is not None and position < self.height - only:
+                continue
+            if position < self.height - leave and self._in_memory.get(position) is not value:
                 text = self._writer.word(value, keep=keep)
                 self._writer.do(f"store i256 {text}, ptr {self.pointer(position)}, align 32")
                 if keep:

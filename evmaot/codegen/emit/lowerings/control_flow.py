@@ -25,13 +25,11 @@ def _go(emitter: RegionEmitter, target: Value, block: Block, *, keep: bool) -> N
         if label is None:
             emitter.exit("exit_bad_jump")
             return
-        emitter.stack.spill(keep=keep)
-        emitter.go_to(label)
+        emitter.go_to(label, keep=keep)
         return
     pc = emitter.writer.saturated(target)
-    emitter.stack.spill(keep=keep)
     if block.jump is JumpKind.DYNAMIC or len(block.jump_labels) > MAX_SWITCH_TARGETS:
-        emitter.go_to_pc(pc)
+        emitter.go_to_pc(pc, keep=keep)
     else:
         emitter.go_to_one_of(pc, block.jump_labels)
 
@@ -48,7 +46,8 @@ def _jumpi(emitter: RegionEmitter, _: Instruction, block: Block) -> None:
     taken, following = emitter.writer.label(), emitter.writer.label()
     emitter.writer.branch(truth, taken, following)
     emitter.writer.start(taken)
-    _go(emitter, target, block, keep=False)
+    with emitter.side_exit():
+        _go(emitter, target, block, keep=False)
     emitter.writer.start(following)
     emitter.terminated = False
 

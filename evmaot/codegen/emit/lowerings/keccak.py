@@ -11,7 +11,7 @@ from evmaot.codegen.ir.program import Block, Instruction
 
 def _keccak(emitter: RegionEmitter, _: Instruction, __: Block) -> None:
     """The helper reads offset and size from the native stack and writes the digest over the size."""
-    emitter.stack.spill()
+    emitter.stack.spill(only=2)
     sp = emitter.stack.top_pointer()
     emitter.stack.drop()
     emitter.stack.drop()

@@ -77,7 +77,7 @@ def _msize(emitter: RegionEmitter, _: Instruction, __: Block) -> None:
 
 def copy_operands(emitter: RegionEmitter, helper: str, count: int, *prices: int) -> None:
     """A helper that reads `count` operands from the native stack and pushes nothing."""
-    emitter.stack.spill()
+    emitter.stack.spill(only=count)
     sp = emitter.stack.top_pointer()
     for _ in range(count):
         emitter.stack.drop()

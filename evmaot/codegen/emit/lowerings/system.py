@@ -49,7 +49,7 @@ def _output(status: Status) -> Lowering:
             emitter.stack.drop()
             emitter.stack.drop()
         else:
-            emitter.stack.spill()
+            emitter.stack.spill(only=2)
             sp = emitter.stack.top_pointer()
             emitter.help("evmaot_output", f"ptr %frame, ptr {sp}, i64 {emitter.gas}")
         emitter.succeed(status)

@@ -196,6 +196,15 @@ def test_a_relocation_to_a_symbol_that_does_not_exist_is_refused() -> None:
     assert caught.value.reference == "bad_object"
 
 
+@pytest.mark.parametrize(("target", "kind"), [(X86_64, 4), (AARCH64, 282)], ids=["x86_64", "aarch64"])
+def test_an_unknown_relocation_to_a_symbol_that_does_not_exist_is_refused(target: Target, kind: int) -> None:
+    data = put_relocation(compiled(entry_text(9), target), ".text", kind, "symbol", 9999)
+    data = put_relocation(data, ".text", kind, "type", 5000)
+    with pytest.raises(LinkError) as caught:
+        link_shared_library((*library_objects(target=target), data), soname="x.so", target=target)
+    assert caught.value.reference == "bad_object"
+
+
 def relocation_kinds(target: Target, tier: Tier) -> set[int]:
     kinds: set[int] = set()
     for data in library_objects(target=target, tier=tier):
