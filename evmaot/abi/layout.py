@@ -158,15 +158,16 @@ STORAGE_CACHE = Record(
     "StorageCache",
     (
         Field(
-            "epoch",
-            _U,
-            "Entries of another epoch are void. The driver adds 1 to void all: a new transaction, a revert.",
+            "epoch", _U, "Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert."
         ),
         Field("mask", _U, "Number of entries less 1; the number is a power of two."),
         Field("entries", _P, "StorageCacheEntry records, direct-mapped."),
+        Field("dirty", _P, "Addresses of entries with a value that the host does not know yet."),
+        Field("dirty_count", _U, "How many; the driver takes them at every suspension and at a frame's end."),
+        Field("dirty_capacity", _U, "How many there is room for."),
     ),
 )
-"""Warm slots that compiled code has seen: an SLOAD of one does not leave native code."""
+"""Warm slots that compiled code has seen: most SLOADs and SSTOREs do not leave native code."""
 
 STORAGE_CACHE_ENTRY = Record(
     "StorageCacheEntry",
@@ -174,10 +175,9 @@ STORAGE_CACHE_ENTRY = Record(
         Field("recipient", _W, "Address of the account."),
         Field("key", _W, "Slot."),
         Field("value", _W, "Current value."),
+        Field("original", _W, "Value before the transaction, where `state` tells that it is known."),
         Field("epoch", _U, "Epoch in which the entry was made."),
-        Field("reserved0", _U, "0"),
-        Field("reserved1", _U, "0"),
-        Field("reserved2", _U, "0"),
+        Field("state", _U, "0: original unknown, 1: original known, 2: also dirty."),
     ),
 )
 

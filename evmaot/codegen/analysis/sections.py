@@ -1,7 +1,7 @@
 """Gas sections of a block: runs that are charged once.
 
-Job: where static gas is charged.  A section ends behind GAS and before an SSTORE that looks at the
-gas left (EIP-2200): charging what is behind would be visible there.  Calls and creates end blocks.
+Job: where static gas is charged.  A section ends behind GAS and behind an SSTORE that looks at the
+gas left (EIP-2200): charging what follows would be visible there.  Calls and creates end blocks.
 Charging early is otherwise invisible: every fault of a frame consumes all of its gas and reverts
 it.  May import: `ir`.
 """
@@ -23,11 +23,9 @@ def gas_sections(block: Block, rules: CompileRules) -> tuple[tuple[int, int], ..
         gas = rules.gas(instruction.opcode)
         if gas is None:
             break  # undefined: halts and takes all gas
-        if instruction.opcode == _SSTORE and rules["sstore_sentry"]:
-            sections.append((start, total))
-            start, total = index, 0
         total += gas
-        if instruction.opcode == _GAS:
+        # An SSTORE's own price is in its schedule, paid by the helper behind the sentry's look at the gas left.
+        if instruction.opcode == _GAS or (instruction.opcode == _SSTORE and rules["sstore_sentry"]):
             sections.append((start, total))
             start, total = index + 1, 0
     sections.append((start, total))

@@ -1,8 +1,8 @@
 """Helpers that read and write the world: storage, transient storage, accounts, block and blob hashes.
 
 Job: the host's functions behind gas.  Effects on the world may come before their charge, because a
-halt reverts them.  The storage cache holds warm slots of the transaction, so that most SLOADs do
-not leave native code.  May import: `evmaot.abi`, `builtins.frame_writer`, `builtins.writer`.
+halt reverts them.  The storage cache holds warm slots of the transaction, so that most SLOADs and
+SSTOREs do not leave native code.  May import: `evmaot.abi`, `builtins.frame_writer`, `builtins.writer`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from evmaot.abi.layout import ENVIRONMENT, STORAGE_CACHE, STORAGE_CACHE_ENTRY
-from evmaot.abi.status import STORAGE_COLD, AccountFlag
+from evmaot.abi.status import STORAGE_COLD, AccountFlag, StorageStatus
 from evmaot.codegen.builtins.frame_writer import FrameWriter, surcharge
 from evmaot.codegen.builtins.writer import UNLIKELY, function
 from evmaot.target import Target
+
+_ENTRY = STORAGE_CACHE_ENTRY.offset
+_DIRTY = 2
+"""Value of an entry's `state`."""
 
 
 def _cache_entry(_: Target) -> str:
@@ -39,28 +43,38 @@ def _cache_entry(_: Target) -> str:
 def _entry_holds(w: FrameWriter, entry: str) -> str:
     """Whether the entry is of this epoch, account and slot."""
     epoch = w.load(w.get("storage_cache", "ptr"), STORAGE_CACHE.offset("epoch"))
-    same = w.compare("eq", w.load(entry, STORAGE_CACHE_ENTRY.offset("epoch")), epoch)
+    same = w.compare("eq", w.load(entry, _ENTRY("epoch")), epoch)
     for name, pointer in (("key", "%key"), ("recipient", w.field("recipient"))):
-        held = w.load(entry, STORAGE_CACHE_ENTRY.offset(name), "i256")
+        held = w.load(entry, _ENTRY(name), "i256")
         same = w.op("and", same, w.compare("eq", held, w.word(pointer), "i256"), "i1")
     return same
 
 
 def _cache_fill(_: Target) -> str:
-    """Remember a value that the host gave or took: the slot is warm now."""
+    """Remember a slot that the host told of; `%state` 0 or 1, and 1 comes with its original value.
+
+    A dirty entry of another slot keeps its place: its value is nowhere else.
+    """
     w = FrameWriter()
-    none, some = w.label(), w.label()
+    none, some, free = w.label(), w.label(), w.label()
     w.branch(w.compare("eq", "%slot", "null", "ptr"), none, some, UNLIKELY)
     w.start(none)
     w.do("ret void")
     w.start(some)
-    w.store(w.word("%key"), "%slot", STORAGE_CACHE_ENTRY.offset("key"), "i256")
-    w.store(w.get("recipient", "i256"), "%slot", STORAGE_CACHE_ENTRY.offset("recipient"), "i256")
-    w.store(w.word("%new"), "%slot", STORAGE_CACHE_ENTRY.offset("value"), "i256")
     epoch = w.load(w.get("storage_cache", "ptr"), STORAGE_CACHE.offset("epoch"))
-    w.store(epoch, "%slot", STORAGE_CACHE_ENTRY.offset("epoch"))
+    current = w.compare("eq", w.load("%slot", _ENTRY("epoch")), epoch)
+    dirty = w.compare("eq", w.load("%slot", _ENTRY("state")), str(_DIRTY))
+    w.branch(w.op("and", current, dirty, "i1"), none, free, UNLIKELY)
+    w.start(free)
+    w.store(w.word("%key"), "%slot", _ENTRY("key"), "i256")
+    w.store(w.get("recipient", "i256"), "%slot", _ENTRY("recipient"), "i256")
+    w.store(w.word("%new"), "%slot", _ENTRY("value"), "i256")
+    w.store(w.word("%original"), "%slot", _ENTRY("original"), "i256")
+    w.store("%state", "%slot", _ENTRY("state"))
+    w.store(epoch, "%slot", _ENTRY("epoch"))
     w.do("ret void")
-    return function("void @evmaot_cache_fill(ptr %frame, ptr %slot, ptr %key, ptr %new)", w.text(), "internal")
+    signature = "void @evmaot_cache_fill(ptr %frame, ptr %slot, ptr %key, ptr %new, ptr %original, i64 %state)"
+    return function(signature, w.text(), "internal")
 
 
 def _sload(_: Target) -> str:
@@ -74,35 +88,135 @@ def _sload(_: Target) -> str:
     w.start(look)
     w.branch(_entry_holds(w, entry), hit, ask)
     w.start(hit)
-    w.do(f"store i256 {w.load(entry, STORAGE_CACHE_ENTRY.offset('value'), 'i256')}, ptr %out, align 8")
+    w.do(f"store i256 {w.load(entry, _ENTRY('value'), 'i256')}, ptr %out, align 8")
     w.do("ret i64 %gas")
     w.start(ask)
     cold = w.host("get_storage", key_slot, "%out")
     gas = w.charge("%gas", surcharge(w, cold, 1, "%cold"))
-    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr {key_slot}, ptr %out)")
+    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr {key_slot}, ptr %out, ptr %out, i64 0)")
     w.do(f"ret i64 {gas}")
     return function("i64 @evmaot_sload(ptr %frame, i64 %gas, ptr %key, ptr %out, i64 %cold)", w.text())
 
 
 def _sstore(_: Target) -> str:
-    """%rules: sentry, cold surcharge, then (gas, refund) for each StorageStatus."""
+    """%rules: sentry, cold surcharge, then (gas, refund) for each StorageStatus.
+
+    A slot in the cache whose original value is known is written there; the host learns of it when the
+    frame suspends or ends.
+    """
     w = FrameWriter()
     w.fail_if_static()
     sentry = w.low64("%rules")
-    at_sentry = w.op(
-        "and", w.compare("sle", "%gas", sentry), w.compare("ne", sentry, "0"), "i1"
-    )  # EIP-2200: gas left less than or equal to the stipend
-    w.fail_if(at_sentry)
+    # EIP-2200: out of gas with no more than the stipend left
+    w.fail_if(w.op("and", w.compare("sle", "%gas", sentry), w.compare("ne", sentry, "0"), "i1"))
+    slot = w.value("call ptr @evmaot_cache_entry(ptr %frame, ptr %key)")
+    ask, look, write = w.label(), w.label(), w.label()
+    w.branch(w.compare("eq", slot, "null", "ptr"), ask, look, UNLIKELY)
+    w.start(look)
+    known = w.compare("ne", w.load(slot, _ENTRY("state")), "0")
+    cache = w.get("storage_cache", "ptr")
+    count, capacity = (w.load(cache, STORAGE_CACHE.offset(name)) for name in ("dirty_count", "dirty_capacity"))
+    room = w.compare("ult", count, capacity)
+    usable = w.op("and", w.op("and", known, room, "i1"), _entry_holds(w, slot), "i1")
+    w.branch(usable, write, ask)
+    w.start(write)
+    status = w.value(f"call i64 @evmaot_cache_write(ptr %frame, ptr {slot}, ptr %new)")
+    w.do(f"ret i64 {_storage_price(w, '%gas', status)}")
+    w.start(ask)
+    w.do(f"ret i64 {_sstore_by_host(w, slot)}")
+    return function("i64 @evmaot_sstore(ptr %frame, i64 %gas, ptr %key, ptr %new, ptr %rules)", w.text())
+
+
+def _sstore_by_host(w: FrameWriter, slot: str) -> str:
+    """Let the host write; remember the slot, with its original value where that is known now."""
+    held = w.slot("i256", 16)
     answer = w.host("set_storage", "%key", "%new")
-    entry = w.value("call ptr @evmaot_cache_entry(ptr %frame, ptr %key)")
-    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr %key, ptr %new)")
+    status = w.op("and", answer, "15")
+    seen = w.value(f"call i1 @evmaot_cache_value(ptr %frame, ptr {slot}, ptr %key, ptr {held})")
+    # 0 -> 0 -> Z tells the original value; X -> X -> Y does if the value before is known.
+    added = w.compare("eq", status, str(int(StorageStatus.ADDED)))
+    first = w.op(
+        "or",
+        w.compare("eq", status, str(int(StorageStatus.DELETED))),
+        w.compare("eq", status, str(int(StorageStatus.MODIFIED))),
+        "i1",
+    )
+    w.do(f"store i256 {w.select(added, '0', w.word(held), 'i256')}, ptr {held}, align 16")
+    tells = w.op("or", added, w.op("and", first, seen, "i1"), "i1")
+    state = w.value(f"zext i1 {tells} to i64")
+    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {slot}, ptr %key, ptr %new, ptr {held}, i64 {state})")
     cold_price = w.low64(w.address("%rules", "8"))
     gas = w.charge("%gas", surcharge(w, answer, STORAGE_COLD, cold_price))
-    row = w.address("%rules", w.op("add", w.op("shl", w.op("and", answer, "15"), "4"), "16"))
-    gas = w.charge(gas, w.low64(row))
+    return _storage_price(w, gas, status)
+
+
+def _storage_price(w: FrameWriter, gas: str, status: str) -> str:
+    """Charge and refund as the schedule says for a status."""
+    row = w.address("%rules", w.op("add", w.op("shl", status, "4"), "16"))
+    left = w.charge(gas, w.low64(row))
     w.set("refund", w.op("add", w.get("refund"), w.low64(w.address(row, "8"))))
-    w.do(f"ret i64 {gas}")
-    return function("i64 @evmaot_sstore(ptr %frame, i64 %gas, ptr %key, ptr %new, ptr %rules)", w.text())
+    return left
+
+
+def _cache_value(_: Target) -> str:
+    """Whether the cache holds the slot; its value in `%out`, else 0."""
+    w = FrameWriter()
+    none, some, hit = w.label(), w.label(), w.label()
+    w.do("store i256 0, ptr %out, align 8")
+    w.branch(w.compare("eq", "%slot", "null", "ptr"), none, some, UNLIKELY)
+    w.start(none)
+    w.do("ret i1 false")
+    w.start(some)
+    w.branch(_entry_holds(w, "%slot"), hit, none)
+    w.start(hit)
+    w.store(w.load("%slot", _ENTRY("value"), "i256"), "%out", 0, "i256")
+    w.do("ret i1 true")
+    return function("i1 @evmaot_cache_value(ptr %frame, ptr %slot, ptr %key, ptr %out)", w.text(), "internal")
+
+
+def _cache_write(_: Target) -> str:
+    """Write a new value to an entry whose original value is known; the StorageStatus of the change."""
+    w = FrameWriter()
+    original, old = (w.load("%slot", _ENTRY(name), "i256") for name in ("original", "value"))
+    new = w.word("%new")
+    same, changed = w.label(), w.label()
+    w.branch(w.compare("eq", old, new, "i256"), same, changed)
+    w.start(same)
+    w.do(f"ret i64 {int(StorageStatus.ASSIGNED)}")
+    w.start(changed)
+    w.store(new, "%slot", _ENTRY("value"), "i256")
+    clean, mark = w.label(), w.label()
+    w.branch(w.compare("eq", w.load("%slot", _ENTRY("state")), str(_DIRTY)), clean, mark)
+    w.start(mark)
+    cache = w.get("storage_cache", "ptr")
+    count = w.load(cache, STORAGE_CACHE.offset("dirty_count"))
+    rows = w.load(cache, STORAGE_CACHE.offset("dirty"), "ptr")
+    w.store("%slot", w.address(rows, w.op("shl", count, "3")), 0, "ptr")
+    w.store(w.op("add", count, "1"), cache, STORAGE_CACHE.offset("dirty_count"))
+    w.store(str(_DIRTY), "%slot", _ENTRY("state"))
+    w.jump(clean)
+    w.start(clean)
+    w.do(f"ret i64 {_status_of(w, original, old, new)}")
+    return function("i64 @evmaot_cache_write(ptr %frame, ptr %slot, ptr %new)", w.text(), "internal")
+
+
+def _status_of(w: FrameWriter, original: str, old: str, new: str) -> str:
+    """StorageStatus of old -> new where they differ (EVMC's definition)."""
+
+    def choose(condition: str, yes: StorageStatus | str, no: StorageStatus | str) -> str:
+        yes_text, no_text = (str(int(side)) if isinstance(side, StorageStatus) else side for side in (yes, no))
+        return w.select(condition, yes_text, no_text)
+
+    no_original, no_old, no_new = (w.compare("eq", value, "0", "i256") for value in (original, old, new))
+    back = w.compare("eq", new, original, "i256")
+    clean = choose(no_new, StorageStatus.DELETED, StorageStatus.MODIFIED)
+    clean = choose(no_original, StorageStatus.ADDED, clean)
+    from_zero = choose(back, StorageStatus.DELETED_RESTORED, StorageStatus.DELETED_ADDED)
+    to_other = choose(back, StorageStatus.MODIFIED_RESTORED, StorageStatus.ASSIGNED)
+    had = choose(no_old, from_zero, choose(no_new, StorageStatus.MODIFIED_DELETED, to_other))
+    had_not = choose(no_new, StorageStatus.ADDED_DELETED, StorageStatus.ASSIGNED)
+    touched = choose(no_original, had_not, had)
+    return choose(w.compare("eq", old, original, "i256"), clean, touched)
 
 
 def _tstore(_: Target) -> str:
@@ -156,6 +270,8 @@ def _blobhash(_: Target) -> str:
 BODIES: Mapping[str, Callable[[Target], str]] = {
     "evmaot_cache_entry": _cache_entry,
     "evmaot_cache_fill": _cache_fill,
+    "evmaot_cache_value": _cache_value,
+    "evmaot_cache_write": _cache_write,
     "evmaot_sload": _sload,
     "evmaot_sstore": _sstore,
     "evmaot_tstore": _tstore,
