@@ -1,0 +1,84 @@
+"""What the beginning of a file looks like: raw bytes, text, or JSON.
+
+Job: the decision, from content first; a suffix only rules out that a text file is taken for
+bytecode.  May import: inputs.streams.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Literal, TypeAlias
+
+from evmaot.inputs.streams import ReadFailure
+
+Sort: TypeAlias = Literal["binary", "text", "json"]
+
+LINE_SUFFIXES = (".jsonl", ".ndjson")
+TEXT_SUFFIXES = (".json", *LINE_SUFFIXES, ".hex", ".txt", ".asm", ".bin-runtime", ".sol", ".vy")
+COMPRESSION_SUFFIXES = (".xz", ".gz")
+SPACE = b" \t\r\n\f\v"
+UTF8_MARK = b"\xef\xbb\xbf"
+
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_CONTROL = bytes(value for value in range(32) if value not in SPACE) + b"\x7f"
+_JSON_STARTS = (b"{", b"[", b'"')
+_JSON_LOOK_BYTES = 64
+_OTHER_FILES = {
+    b"\x7fELF": "an ELF file",
+    b"\x89PNG": "an image",
+    b"PK\x03\x04": "a zip archive",
+    b"%PDF": "a PDF document",
+    b"BZh": "bzip2-compressed, which is not read; xz and gzip are",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed, which is not read; xz and gzip are",
+}
+"""Beginnings that bytecode doesn't have."""
+
+
+def plain_suffix(path: str) -> str:
+    """The suffix in lower case, looking through that of the compression; "" if there is none."""
+    name = path.rpartition("/")[2].lower()
+    for suffix in COMPRESSION_SUFFIXES:
+        name = name.removesuffix(suffix)
+    stem, dot, suffix = name.rpartition(".")
+    return dot + suffix if stem else ""
+
+
+def sniff(head: bytes, suffix: str) -> Sort:
+    """The sort of a file by its first bytes.  ReadFailure for what is surely none of ours."""
+    if not head.strip(SPACE):
+        raise ReadFailure("empty_code", "the file is empty")
+    for magic, name in _OTHER_FILES.items():
+        if head.startswith(magic):
+            raise ReadFailure("unknown_format", f"not bytecode but {name}")
+    if _is_utf16(head):
+        raise ReadFailure("not_utf8", "the text is UTF-16")
+    first = head.lstrip(SPACE)
+    # Text has no control characters; bytecode nearly always has (STOP, ADD, small constants).
+    if first.startswith(_JSON_STARTS) and not _has_control(first[:_JSON_LOOK_BYTES]):
+        return "json"
+    if not _has_control(head) and _is_utf8(head):
+        return "text"
+    if suffix in TEXT_SUFFIXES:
+        raise ReadFailure("not_utf8", f"not the UTF-8 text that the suffix {suffix} promises")
+    return "binary"
+
+
+def _has_control(data: bytes) -> bool:
+    return len(data.translate(None, _CONTROL)) != len(data)
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether it is UTF-8, but for a character cut off at the end."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Whether it has the mark and then reads as ASCII, as `>` of a Windows shell writes it."""
+    if not head.startswith(_UTF16_MARKS):
+        return False
+    text = head[: min(len(head) & ~1, 1024)].decode("utf-16", "replace")
+    return bool(text) and text.isascii()
