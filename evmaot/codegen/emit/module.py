@@ -51,9 +51,7 @@ def _context(program: Program) -> ModuleContext:
             if block.resumes_at is not None:
                 enterable.add(block.resumes_at)
     labels = {
-        block.pc: block.label
-        for block in program.blocks
-        if block.entry is Entry.JUMPDEST and block.label in program.live
+        block.pc: block.label for block in program.blocks if block.entry is Entry.JUMPDEST and block.label in region_of
     }
     if program.has_dynamic_jump:
         enterable.update(labels.values())
@@ -61,7 +59,14 @@ def _context(program: Program) -> ModuleContext:
         targets = program.block(label).jump_labels
         if len(targets) > MAX_SWITCH_TARGETS:
             enterable.update(targets)
-    return ModuleContext(program, region_of, labels, frozenset(enterable & region_of.keys()))
+    return ModuleContext(
+        program,
+        {chain[0]: chain for chain in program.chains},
+        region_of,
+        labels,
+        frozenset(enterable & region_of.keys()),
+        label_bytes=2 if len(program.blocks) < 1 << 16 else 4,
+    )
 
 
 def _entry_text(context: ModuleContext, symbol: str) -> str:
@@ -104,14 +109,15 @@ def _entry_text(context: ModuleContext, symbol: str) -> str:
 
 
 def _jump_table(context: ModuleContext) -> str:
-    """Label of each JUMPDEST by pc, 0 elsewhere: two bytes for each byte of code."""
-    table = bytearray(2 * len(context.program.code))
+    """Label of each JUMPDEST by pc, 0 elsewhere: a small integer for each byte of code."""
+    width = context.label_bytes
+    table = bytearray(width * len(context.program.code))
     for pc, label in context.label_of_pc.items():
         if label not in context.enterable:
             continue  # no computed jump goes there, as the analysis of jump targets has shown
-        table[2 * pc : 2 * pc + 2] = label.to_bytes(2, "little")
+        table[width * pc : width * (pc + 1)] = label.to_bytes(width, "little")
     text = "".join(f"\\{byte:02x}" for byte in table)
-    return f'@jump_table = internal constant [{len(table)} x i8] c"{text}", align 2\n'
+    return f'@jump_table = internal constant [{len(table)} x i8] c"{text}", align {width}\n'
 
 
 def _entry_table(context: ModuleContext) -> str:

@@ -38,6 +38,8 @@ class ModuleContext:
     """What the regions of one contract share."""
 
     program: Program
+    chain_of: dict[int, tuple[int, ...]]
+    """Chain by the label of its head."""
     region_of: dict[int, int]
     """Region of a chain's head, by label."""
     label_of_pc: dict[int, int]
@@ -49,6 +51,8 @@ class ModuleContext:
     rule_tables: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Constant tables of 64-bit numbers by name, passed to helpers."""
     uses_entry_table: bool = False
+    label_bytes: int = 2
+    """Size of a label in the jump table."""
     uses_jump_table: bool = False
 
 
@@ -128,8 +132,7 @@ class RegionEmitter:
         return f"define internal i64 @region{self.index}({SIGNATURE}) #0 {{\n{lines}}}\n"
 
     def _chains(self) -> list[tuple[int, ...]]:
-        heads = set(self.heads)
-        return [chain for chain in self.program.chains if chain[0] in heads]
+        return [self.context.chain_of[head] for head in self.heads]
 
     def _entry_lines(self) -> list[str]:
         """The function's entry: to its only entry, or to the dispatch."""
@@ -398,8 +401,10 @@ class RegionEmitter:
         inside = writer.value(f"icmp ult i64 %extra.dynamic, {len(self.program.code)}")
         writer.branch(inside, "lookup", "exit_bad_jump")
         writer.start("lookup")
-        place = writer.value("getelementptr i16, ptr @jump_table, i64 %extra.dynamic")
-        label = writer.widen(writer.value(f"load i16, ptr {place}, align 2"), "i64", "i16")
+        size = self.context.label_bytes
+        kind = f"i{8 * size}"
+        place = writer.value(f"getelementptr {kind}, ptr @jump_table, i64 %extra.dynamic")
+        label = writer.widen(writer.value(f"load {kind}, ptr {place}, align {size}"), "i64", kind)
         writer.branch(writer.compare("eq", label, "0"), "exit_bad_jump", "found")
         writer.start("found")
         row = (writer.block, "%sp.dynamic", "%gas.dynamic", label)

@@ -105,6 +105,13 @@ class Program:
         return self.blocks[label - 1]
 
     @property
+    def jumped_to(self) -> frozenset[int]:
+        """Labels that a live block may jump to."""
+        if self.has_dynamic_jump:
+            return frozenset(block.label for block in self.blocks if block.entry is Entry.JUMPDEST)
+        return frozenset(target for label in self.live for target in self.block(label).jump_labels)
+
+    @property
     def has_dynamic_jump(self) -> bool:
         """Whether any live block jumps to a target that is not known."""
         return any(self.block(label).jump is JumpKind.DYNAMIC for label in self.live)

@@ -5,6 +5,8 @@ Job: find a broken pass before LLVM sees its result.  May import: `ir.program`, 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from evmaot.codegen.ir.program import Entry, JumpKind, Program
 from evmaot.errors import CompilerBug
 
@@ -31,9 +33,11 @@ def verify(program: Program) -> None:
     _require(sorted(chained) == sorted(program.live), "chains do not cover the live blocks once")
     heads = [chain[0] for chain in program.chains]
     _require([head for region in program.regions for head in region] == heads, "regions do not cover the chains")
+    jumped_to = program.jumped_to
     for chain in program.chains:
-        for label in chain[1:]:
-            _require(program.block(label).entry is Entry.FALL_THROUGH, f"chain enters label {label} in its middle")
+        for before, label in pairwise(chain):
+            _require(label not in jumped_to, f"label {label} in the middle of a chain is jumped to")
+            _require(program.block(before).falls_to == label, f"label {before} does not fall through to {label}")
 
 
 def _require(condition: bool, what: str) -> None:

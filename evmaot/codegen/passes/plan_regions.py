@@ -24,14 +24,16 @@ def plan_chains(program: Program) -> Program:
     """The program with `chains` filled in."""
     chains: list[list[int]] = []
     size = 0
+    jumped_to = program.jumped_to
     for block in program.blocks:
         if block.label not in program.live:
             continue
         count = len(block.instructions)
         joins = (
-            block.entry is Entry.FALL_THROUGH
+            (block.entry is Entry.FALL_THROUGH or (block.entry is Entry.JUMPDEST and block.label not in jumped_to))
             and chains
             and chains[-1][-1] == block.label - 1
+            and program.block(block.label - 1).falls_to == block.label
             and size + count <= MAX_CHAIN_INSTRUCTIONS
         )
         if joins:
