@@ -276,7 +276,10 @@ def test_a_delegation_is_followed_and_paid_for(machine: Machine, fork: Fork) -> 
             continue
         operands = [0, DELEGATED, 0, 0, 0, 0, 0]
         for warm in ((DELEGATED,), (DELEGATED, RICH)):
-            measured = machine.frame(operands, warm_addresses=warm).execute(mnemonic)
+            frame = machine.frame(operands, warm_addresses=warm)
+            measured = frame.execute(mnemonic)
+            # The target has no code; a designator that is run as code is an undefined opcode (0xef).
+            assert frame.top == int(fork.parameters.delegations), mnemonic
             access = fork.parameters.delegated_account
             if fork.parameters.delegations and RICH not in warm:
                 access += fork.parameters.cold_account

@@ -1,0 +1,242 @@
+"""What a store's index says, as rows: profiles and forks, contracts, packs.
+
+Job: pure functions from `StoreIndex` to data that `ls`, `show` and `clear` print.  Invariant: the
+forks of an artifact are decided by its rules, as the runtime decides, never by a list of names.
+May import: `evmaot.store`, `evmaot.evm`, `evmaot.target`, `evmaot.abi`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evmaot.abi.layout import FINGERPRINT
+from evmaot.evm.forks import FORKS, Fork
+from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest, serves
+from evmaot.store.keys import Profile, StoredProfile, unit_key
+from evmaot.store.manifest import Member
+from evmaot.store.removal import matches_pattern
+from evmaot.target import TARGETS, refusal
+
+MIN_DIGITS = 4
+"""Fewest digits of a digest that name something."""
+
+
+def fork_ranges(names: Iterable[str]) -> str:
+    """Names of forks as ranges, in the order of the forks: ``frontier, london..osaka``."""
+    wanted = set(names)
+    order = list(FORKS)
+    runs: list[list[str]] = []
+    for position, name in enumerate(order):
+        if name not in wanted:
+            continue
+        if runs and position and order[position - 1] == runs[-1][-1]:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    texts = [run[0] if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs]
+    return ", ".join([*texts, *sorted(wanted - set(order))]) or "-"
+
+
+def target_name(triple: str, cpu: str, features: tuple[str, ...]) -> str:
+    """Name of a target, or its triple and CPU where it has none."""
+    for name, target in TARGETS.items():
+        if (target.triple, target.cpu, tuple(target.features)) == (triple, cpu, features):
+            return name
+    return f"{triple}/{cpu}"
+
+
+def target_of(profile: Profile) -> str:
+    """Name of the profile's target."""
+    return target_name(profile.triple, profile.cpu, profile.features)
+
+
+def why_not_here(profile: Profile) -> str | None:
+    """The reason why this host does not load artifacts of that profile, None if it does.
+
+    Source of the order: the load order of evmaot-store(5).
+    """
+    if profile.abi != FINGERPRINT:
+        return "abi_mismatch"
+    return refusal(profile.triple, profile.features)
+
+
+class ServedForks:
+    """Which forks a member serves; remembered by what decides it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __call__(self, member: Member) -> tuple[str, ...]:
+        """The forks that the member serves, in the order of the forks."""
+        return self.of(member.opcodes, member.rules)
+
+    def of(self, opcodes: str, rules: str) -> tuple[str, ...]:
+        """The forks under whose rules code with these opcodes (bitmap) has that rules digest."""
+        found = self._known.get((opcodes, rules))
+        if found is None:
+            found = tuple(name for name, fork in FORKS.items() if rules_digest(fork, opcodes) == rules)
+            self._known[opcodes, rules] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """A profile and a fork."""
+
+    profile: StoredProfile
+    fork: str
+    contracts: int
+    """Artifacts that serve the fork."""
+    packs: int
+    size_bytes: int
+    """Size of the libraries that hold them."""
+
+
+def profile_rows(index: StoreIndex, fork: Fork | None) -> list[ProfileRow]:
+    """A row for each profile and each fork that something was built for, or for the one `fork`."""
+    groups: dict[str, list[Pack]] = defaultdict(list)
+    for pack in index.packs:
+        groups[pack.profile.short].append(pack)
+    served = ServedForks()
+    rows = []
+    for short in sorted(groups):
+        contracts: Counter[str] = Counter()
+        packs: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
+        built: set[str] = set()
+        for pack in groups[short]:
+            members = pack.manifest.members
+            built.update(*{member.forks for member in members})
+            in_pack: Counter[str] = Counter()
+            for kind, number in Counter((member.opcodes, member.rules) for member in members).items():
+                in_pack.update(dict.fromkeys(served.of(*kind), number))
+            contracts.update(in_pack)
+            packs.update(in_pack.keys())
+            sizes.update(dict.fromkeys(in_pack, pack.manifest.object.size))
+        for name in FORKS:
+            if contracts[name] and (name == fork.name if fork else name in built):
+                rows.append(ProfileRow(groups[short][0].profile, name, contracts[name], packs[name], sizes[name]))
+    return rows
+
+
+def profile_data(row: ProfileRow) -> dict[str, Any]:
+    """A row for JSON."""
+    profile = row.profile.profile
+    return {
+        "profile": row.profile.digest,
+        "tier": profile.tier,
+        "target": target_of(profile),
+        "fork": row.fork,
+        "contracts": row.contracts,
+        "packs": row.packs,
+        "size_bytes": row.size_bytes,
+        "not_loadable": why_not_here(profile),
+    }
+
+
+def member_data(entry: Entry, served: ServedForks) -> dict[str, Any]:
+    """A contract for JSON."""
+    pack, member = entry
+    return {
+        "code_hash": "0x" + member.code_hash,
+        "code_sha256": member.code_sha256,
+        "length_bytes": member.length,
+        "label": member.label,
+        "forks": list(served(member)),
+        "built_for": list(member.forks),
+        "tier": pack.profile.profile.tier,
+        "target": target_of(pack.profile.profile),
+        "profile": pack.profile.digest,
+        "rules": member.rules,
+        "key": key_of(entry),
+        "pack": pack.manifest.object.sha256,
+        "slot": member.slot,
+        "symbol": member.symbol,
+        "holes": [list(hole) for hole in member.holes],
+        "compile_seconds": member.compile_ms / 1000,
+        "created": pack.manifest.created,
+    }
+
+
+def key_of(entry: Entry) -> str:
+    """The unit key of a member, hex."""
+    pack, member = entry
+    return unit_key(pack.manifest.profile, member.rules, member.code_sha256, member.length, member.holes)
+
+
+def pack_data(pack: Pack) -> dict[str, Any]:
+    """A pack for JSON, without its members."""
+    manifest = pack.manifest
+    return {
+        "pack": manifest.object.sha256,
+        "size_bytes": manifest.object.size,
+        "soname": manifest.object.soname,
+        "members": len(manifest.members),
+        "profile": pack.profile.digest,
+        "tier": pack.profile.profile.tier,
+        "target": target_of(pack.profile.profile),
+        "created": manifest.created,
+        "origin": {
+            "kind": manifest.origin.kind,
+            "builder": manifest.origin.builder,
+            "host": manifest.origin.host,
+        },
+        "manifest": str(pack.manifest_path),
+        "library": str(pack.object_path),
+        "not_loadable": why_not_here(pack.profile.profile),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which members a command means; what is None does not restrict."""
+
+    pattern: str | None = None
+    fork: Fork | None = None
+    profile: str | None = None
+    """First digits of a profile's digest."""
+
+    def __contains__(self, entry: Entry) -> bool:
+        pack, member = entry
+        return (
+            (self.profile is None or pack.manifest.profile.startswith(self.profile.lower()))
+            and (self.pattern is None or matches_pattern(self.pattern, member))
+            and (self.fork is None or serves(member, self.fork))
+        )
+
+    def of(self, index: StoreIndex) -> list[Entry]:
+        """The members of an index that are meant."""
+        return [entry for entry in index if entry in self]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the first digits of a name stand for; at most one of the fields is not empty."""
+
+    members: Sequence[Entry] = ()
+    packs: Sequence[Pack] = ()
+    profiles: Sequence[StoredProfile] = ()
+
+
+def find(index: StoreIndex, name: str) -> Found:
+    """What a person means by a name: code hash (0x), pack, profile, SHA-256 of a code, unit key, or label."""
+    text = name.lower()
+    if re.fullmatch(r"0x[0-9a-f]{1,64}", text):
+        return Found(members=[entry for entry in index if entry.member.code_hash.startswith(text[2:])])
+    if re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},64}}", text):
+        packs = [pack for pack in index.packs if pack.manifest.object.sha256.startswith(text)]
+        if packs:
+            return Found(packs=packs)
+        profiles = [profile for profile in index.profiles.values() if profile.digest.startswith(text)]
+        if profiles:
+            return Found(profiles=profiles)
+        members = [entry for entry in index if entry.member.code_sha256.startswith(text)]
+        # Last, because it computes the key of every member.
+        members = members or [entry for entry in index if key_of(entry).startswith(text)]
+        if members:
+            return Found(members=members)
+    return Found(members=[entry for entry in index if matches_pattern(name, entry.member)])

@@ -1,0 +1,147 @@
+"""The hand-written parts of the manual: examples, files, exit status, security.
+
+Job: data for `evmaot.cli.generate` (man pages) and for the end of `--help` (examples).
+Invariant: every example is a command that works as written.  May import: nothing of evmaot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+PAGE_DATE: Final = "2025-11-20"
+"""Date in the pages: changed by hand with the text, so that pages are reproducible."""
+
+DESCRIPTION: Final = """\
+evmaot compiles EVM bytecode ahead of time, per hardfork, into native shared libraries, keeps them in a store,
+and gives Python programs and native clients a thin runtime that loads that store.
+
+Compiled contracts give the results of an interpreter: the same gas, output, logs and state. No compiler or
+linker of the system is needed.
+
+Data goes to standard output, words go to standard error. With --json, standard output is one document
+{"schema", "evmaot", "ok", "data", "problems"} whose schema is versioned.
+"""
+
+EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "evmaot": (
+        ("evmaot build --fork osaka out/", "Compile every contract of a Foundry project for one fork:"),
+        ("evmaot ls", "See what the store holds:"),
+        ("evmaot run 0x5f355f5260205ff3 --calldata 0x2a", "Execute a piece of code natively:"),
+    ),
+    "build": (
+        ("evmaot build --fork osaka out/", "Compile every contract of a Foundry project for one fork:"),
+        ("evmaot build --fork london..osaka Token.json", "For a range of forks; what they share is compiled once:"),
+        (
+            "evmaot build --json @contracts.txt > report.json",
+            "The inputs listed in a file, with a report for programs:",
+        ),
+        ("cast code $ADDRESS | evmaot build -", "Code from another program:"),
+        ("evmaot build --dry-run out/", "What would be compiled, without compiling:"),
+    ),
+    "ls": (
+        ("evmaot ls", "A row for each profile and fork:"),
+        ("evmaot ls --contracts --sort size --limit 10", "The ten largest contracts:"),
+        ("evmaot ls --contracts --fork osaka --jsonl", "One JSON record a line, for programs:"),
+    ),
+    "show": (
+        ("evmaot show 0x1a2b3c4d", "A contract by the first digits of its code hash:"),
+        ("evmaot show 5e6f7a8b --json", "A pack by the first digits of its name, as JSON:"),
+    ),
+    "verify": (
+        ("evmaot verify", "Hash every library and check every document:"),
+        ("evmaot verify --level meta --json", "Documents only, for programs:"),
+    ),
+    "clear": (
+        ("evmaot clear --fork london --dry-run", "What would go with a fork:"),
+        ("evmaot clear --all --yes", "Empty the store, without a question:"),
+    ),
+    "path": (('cd "$(evmaot path)"', "Go to the store:"),),
+    "run": (
+        ("evmaot run 0x5f355f5260205ff3 --calldata 0x2a", "Code on the command line:"),
+        ("evmaot run token.bin --fork cancun --calldata 0x18160ddd --json", "A file, with a result for programs:"),
+        ("evmaot run --transaction snailtracer.json --fork prague", "The transaction of a state test or benchmark:"),
+    ),
+    "dump": (
+        ("evmaot dump token.bin --stage program", "Blocks and sections:"),
+        ("evmaot dump token.bin --stage cfg | dot -Tsvg > cfg.svg", "The control flow as a picture:"),
+    ),
+    "forks": (
+        ("evmaot forks show cancun", "One fork, with every price and parameter:"),
+        ("evmaot forks diff london shanghai", "What two forks differ in:"),
+    ),
+    "config": (("evmaot config show --origin", "Every setting, and where it comes from:"),),
+    "completion": (
+        ("evmaot completion bash > ~/.local/share/bash-completion/completions/evmaot", "bash:"),
+        ('evmaot completion zsh > "${fpath[1]}/_evmaot"', "zsh:"),
+        ("evmaot completion fish > ~/.config/fish/completions/evmaot.fish", "fish:"),
+    ),
+    "man": (("evmaot man build | man -l -", "Read a page:"),),
+}
+"""By verb: (command, what it is for)."""
+
+ENVIRONMENT: Final = (
+    ("EVMAOT_CONFIG", "A configuration file that is read instead of all others."),
+    ("NO_COLOR", "No colours, where it is not empty."),
+    ("FORCE_COLOR", "Colours also in a pipe, where it is neither empty nor 0."),
+    ("TERM", "With the value dumb: no colours, no moving progress display."),
+    ("COLUMNS", "Width of the terminal."),
+    ("CI", "Where it is not empty: progress as one line every 10 seconds."),
+    ("XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where the store and the configuration files are."),
+)
+"""Variables beside those of the settings."""
+
+FILES: Final = (
+    ("~/.cache/evmaot/store", "The artifact store of the user; see evmaot-store(5)."),
+    ("evmaot.toml", "Configuration of a project: in the working directory or above it, up to the repository's root."),
+    ("~/.config/evmaot/config.toml", "Configuration of the user."),
+    ("/etc/xdg/evmaot/config.toml", "Configuration of the system."),
+)
+
+SECURITY: Final = """\
+A store holds machine code. Whoever can write to it runs code as everyone who loads from it. Keep it in a
+directory that only you, or root, can write to; evmaot refuses a store that belongs to someone else or that
+others can write to.
+
+A project's evmaot.toml comes with the project's code. It can name inputs, forks, targets and limits, but
+neither the store nor the linker.
+
+Inputs are data: no input is executed by build, and a contract that exhausts time or memory costs only itself.
+The code hash under which an artifact is found is computed from the code, never taken from the input.
+"""
+
+STORE_SECTIONS: Final[Mapping[str, str]] = {
+    "DESCRIPTION": """\
+The artifact store is a directory that holds compiled contracts. It is a cache: it can be removed at any time,
+and evmaot build makes it again. Several versions of evmaot share one store; each ignores what it does not
+know.
+
+Contracts are stored in packs. A pack is one shared library with up to 256 contracts, and a manifest that
+lists them. There is no database: the manifests are the only truth, and whatever no manifest names is not
+there.
+""",
+    "PROFILES AND KEYS": """\
+A profile is everything besides code and fork that machine code depends on: the compiler's sources, the
+versions of LLVM and llvmlite, the fingerprint of the native interface, target, and options. Its preimage is
+in profile.json, and the first 16 digits of the preimage's SHA-256 are the directory's name.
+
+The rules digest covers every price and rule of a fork that the opcodes of a contract consult, and no other.
+Forks that a contract cannot tell apart share one artifact.
+
+The unit key is the digest of profile, rules digest, and SHA-256 and length of the code.
+""",
+    "PUBLICATION": """\
+A library is written to v1/tmp, checked, made read-only, and renamed to its SHA-256. Its manifest is written
+and renamed after it: that rename is the commit point. A process that is killed at any moment leaves at most
+files that no manifest names. Published files are never written again.
+""",
+    "LOADING": """\
+A library is loaded only if its size and SHA-256 are those of its manifest, and if its ELF structure obeys the
+rules: no initialisers, no text relocations, no run paths, no executable stack, no foreign dependencies.
+Anything else is a miss with a named reason; the contract is then interpreted or compiled, never run wrongly.
+""",
+}
+"""Hand-written sections of evmaot-store(5)."""
+
+VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {}
+"""Hand-written sections of the page of a verb, by verb and heading."""

@@ -1,0 +1,116 @@
+"""Native code for `evmaot run`: from the store where it has it, compiled here where not.
+
+Job: a `ProgramSource` that counts what it gave.  Invariant: an artifact is used only under rules that
+it serves; one that stands for its code by hash alone may not look at its own bytes.
+May import: `evmaot.execution`, `evmaot.runtime`, `evmaot.store`, `evmaot.cli`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.errors import StoreError, UsageError
+from evmaot.execution.hashing import keccak256
+from evmaot.execution.programs import JitPrograms
+from evmaot.runtime.preload import Preload, ResidentPrograms
+
+if TYPE_CHECKING:
+    from evmaot.cli.invocation import Invocation
+    from evmaot.evm.forks import Fork
+    from evmaot.execution.protocol import Message
+    from evmaot.runtime.program import CompiledProgram
+
+_LOOKS_AT_CODE = ("CODECOPY", "EXTCODECOPY")
+"""Opcodes that may read the running code, which the store does not keep."""
+
+
+class RunPrograms:
+    """The store first, then the compiler."""
+
+    def __init__(self, invocation: Invocation, *, use_store: bool) -> None:
+        self._invocation = invocation
+        tier = Tier(invocation.settings.tier)
+        # A tier that was asked for is meant; otherwise whatever the store has is good enough.
+        self._tier = tier.value if invocation.configuration.origins["tier"].kind == "flag" else None
+        self._compiler = JitPrograms(CompileOptions(tier))
+        self._resident = self._open() if use_store else None
+        self._by_hash_alone: bytes | None = None
+        self.stored = 0
+
+    @property
+    def compiled(self) -> int:
+        """Codes compiled here."""
+        return self._compiler.statistics.compiled
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent compiling."""
+        return self._compiler.statistics.compile_seconds
+
+    def _open(self) -> ResidentPrograms | None:
+        if not (self._invocation.settings.store / "STORE").exists():
+            return None
+        # What the runtime leaves out is no matter here: it is compiled instead.  -v tells the reasons.
+        log = logging.getLogger("evmaot.runtime")
+        log.handlers = [logging.StreamHandler() if self._invocation.output.verbosity else logging.NullHandler()]
+        resident = ResidentPrograms()
+        try:
+            resident.add_store(self._invocation.settings.store, preload=Preload.LAZY)
+        except StoreError as error:
+            from evmaot.cli import failures
+
+            error.context.setdefault("effect", "the store is not asked, code is compiled here")
+            failures.say(error, self._invocation.output, "warning")
+            return None
+        return resident
+
+    def prepare(self, message: Message, fork: Fork) -> None:
+        """Have the message's own code ready, so that its run is timed without compiling."""
+        if message.code:
+            self.program_for(message.code, message.code_hash, fork)
+
+    def artifact(self, code_hash: str, fork: Fork) -> tuple[bytes, bytes]:
+        """Bytes of the right length that stand for the code of a stored artifact, and its code hash.
+
+        Raises UsageError `not_in_store`, `code_needed`.
+        """
+        from evmaot.cli.stores import open_store
+        from evmaot.evm.instruction_set import opcodes_of_bitmap
+        from evmaot.evm.opcodes import BY_MNEMONIC
+
+        index = open_store(self._invocation).index()
+        entries = [entry for entry in index.serving(code_hash, fork) if not entry.member.holes]
+        if not entries:
+            others = index.by_code_hash(code_hash)
+            what = f"no artifact of 0x{code_hash} that serves {fork.name}"
+            hint = "see: evmaot show 0x" + code_hash[:16] if others else "32 bytes of code are read from a file or -"
+            raise UsageError("not_in_store", f"the store has {what}", hint=hint)
+        member = entries[0].member
+        opcodes = opcodes_of_bitmap(member.opcodes)
+        if any(BY_MNEMONIC[name].value in opcodes for name in _LOOKS_AT_CODE):
+            raise UsageError(
+                "code_needed",
+                f"0x{code_hash} reads its own code, which the store does not keep",
+                hint="give the code, as hex or as a file: the artifact is used all the same",
+            )
+        self._by_hash_alone = bytes.fromhex(code_hash)
+        return bytes(member.length), self._by_hash_alone
+
+    def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
+        """The program of a code under a fork's rules."""
+        if self._resident is not None:
+            hashed = code_hash or keccak256(code)
+            by_hash_alone = hashed == self._by_hash_alone
+            program = self._resident.lookup(hashed, fork.name, None if by_hash_alone else code)
+            if program is not None and (by_hash_alone or self._tier in (None, program.tier)):
+                self.stored += 1
+                return program
+            if by_hash_alone:
+                raise UsageError(
+                    "not_loadable",
+                    f"the artifact of 0x{hashed.hex()} cannot be loaded here",
+                    hint="see: evmaot verify, and evmaot show 0x" + hashed.hex()[:16],
+                )
+        return self._compiler.program_for(code, code_hash, fork)

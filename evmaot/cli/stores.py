@@ -1,0 +1,68 @@
+"""How verbs open the store of this invocation, and tell what it refuses.
+
+Job: one way to open, and words for manifests that cannot be used.  May import: `evmaot.store`, `evmaot.cli`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evmaot.cli.invocation import Invocation
+from evmaot.cli.output import counted
+from evmaot.errors import StoreError
+from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.findings import Finding, Severity
+from evmaot.store.index import StoreIndex
+
+
+def open_store(invocation: Invocation, *, create: bool = False) -> ArtifactDirectory:
+    """The store of the settings.  Raises StoreError, TrustError."""
+    settings = invocation.settings
+    return ArtifactDirectory.open(
+        settings.store,
+        create=create and not settings.read_only,
+        read_only=settings.read_only,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+    )
+
+
+def index_or_empty(invocation: Invocation) -> StoreIndex:
+    """What the store holds; nothing where there is no store yet."""
+    try:
+        return open_store(invocation).index()
+    except StoreError as error:
+        if error.reference != "store_missing":
+            raise
+        return StoreIndex((), ())
+
+
+def finding_problem(finding: Finding) -> dict[str, Any]:
+    """A finding as an entry of `problems` in a JSON document."""
+    hint = "evmaot verify" if finding.severity is Severity.ERROR else None
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "subject": finding.subject,
+        "message": finding.message,
+        "cause": None,
+        "hint": hint,
+    }
+
+
+def refusal_problems(index: StoreIndex) -> list[dict[str, Any]]:
+    """What the index left out, as problems."""
+    return [finding_problem(finding) for finding in index.refusals]
+
+
+def warn_of_refusals(invocation: Invocation, index: StoreIndex) -> None:
+    """Say that parts of the store cannot be used, with the first few reasons."""
+    refusals = index.refusals
+    for finding in refusals[:3]:
+        invocation.output.warn(
+            f"warning: not used: {finding.subject}: {finding.message} [{finding.code}]", style="yellow"
+        )
+    if refusals:
+        are = "is" if len(refusals) == 1 else "are"
+        invocation.output.warn(
+            f"hint: {counted(len(refusals), 'part')} of the store {are} not used; see: evmaot verify"
+        )

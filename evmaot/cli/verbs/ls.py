@@ -1,0 +1,191 @@
+"""`evmaot ls`: what the store holds.
+
+Job: render the store's index.  Invariant: reads manifests only, never a library.  May import:
+`evmaot.store`, `evmaot.cli`, click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evmaot.cli.invocation import Invocation, Verb, pass_invocation
+from evmaot.cli.options import fork_option, profile_option
+from evmaot.cli.output import Column, counted, human_size
+
+if TYPE_CHECKING:
+    from evmaot.cli.listing import Selection
+    from evmaot.evm.forks import Fork
+    from evmaot.store.index import StoreIndex
+
+EMPTY = 7
+"""Exit code of --error-if-empty."""
+_ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "label": lambda row: (row["label"], row["code_hash"], row["profile"], row["rules"]),
+    "hash": lambda row: (row["code_hash"], row["profile"], row["rules"]),
+    "length": lambda row: (-row["length_bytes"], row["code_hash"]),
+    "time": lambda row: (-row["compile_seconds"], row["code_hash"]),
+    "created": lambda row: (row["created"], row["code_hash"]),
+}
+
+
+@click.command("ls", cls=Verb)
+@click.argument("pattern", required=False)
+@click.option("--contracts", is_flag=True, help="A row for each contract.")
+@fork_option("Only what serves this fork.")
+@profile_option()
+@click.option(
+    "--sort",
+    type=click.Choice(list(_ORDERS)),
+    default="label",
+    show_default=True,
+    help="Order of --contracts; length and time begin with the largest.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many rows of --contracts.")
+@click.option("--jsonl", is_flag=True, help="One JSON record a line, and a summary last.")
+@click.option("--error-if-empty", is_flag=True, help="Exit with 7 where nothing matches.")
+@click.pass_context
+@pass_invocation
+def command(
+    invocation: Invocation,
+    context: click.Context,
+    pattern: str | None,
+    contracts: bool,
+    fork: Fork | None,
+    profile: str | None,
+    sort: str,
+    limit: int | None,
+    jsonl: bool,
+    error_if_empty: bool,
+) -> None:
+    """List what the store holds: a row for each profile and fork.
+
+    A profile is everything besides the code and the fork that an artifact depends on: compiler, target, tier. The
+    column LOADS says whether this machine can load it, or why not. The sizes of forks that share libraries overlap.
+
+    PATTERN is the beginning of a code hash (0x...) or a glob of labels; it lists contracts.
+    """
+    from evmaot.cli.listing import Selection
+    from evmaot.cli.stores import index_or_empty, warn_of_refusals
+
+    index = index_or_empty(invocation)
+    selection = Selection(pattern, fork, profile)
+    if contracts or pattern is not None:
+        number = _contracts(invocation, index, selection, sort, limit, jsonl)
+    else:
+        number = _profiles(invocation, index, selection, jsonl)
+    warn_of_refusals(invocation, index)
+    if error_if_empty and not number:
+        context.exit(EMPTY)
+
+
+def _profiles(invocation: Invocation, index: StoreIndex, selection: Selection, jsonl: bool) -> int:
+    """Answers the number of rows."""
+    from evmaot.cli.listing import profile_data, profile_rows
+    from evmaot.cli.stores import refusal_problems
+
+    rows = [profile_data(row) for row in profile_rows(index, selection.fork)]
+    rows = [row for row in rows if row["profile"].startswith((selection.profile or "").lower())]
+    size_bytes = sum(pack.manifest.object.size for pack in index.packs)
+    totals = {"contracts": len(index), "packs": len(index.packs), "size_bytes": size_bytes}
+    output = invocation.output
+    if jsonl:
+        _write_lines(invocation, "ls.profile", rows, totals)
+        return len(rows)
+    if output.as_json:
+        output.document("ls", {"profiles": rows, "totals": totals}, refusal_problems(index))
+        return len(rows)
+    if not rows:
+        _say_empty(invocation, index)
+        return 0
+    columns = (
+        Column("PROFILE"),
+        Column("TIER", drop_rank=2),
+        Column("TARGET", shrinks=True, drop_rank=3),
+        Column("FORK"),
+        Column("CONTRACTS", right=True),
+        Column("PACKS", right=True, drop_rank=4),
+        Column("SIZE", right=True, drop_rank=1),
+        Column("LOADS", shrinks=True),
+    )
+    cells = [
+        (
+            row["profile"][:8],
+            row["tier"],
+            row["target"],
+            row["fork"],
+            f"{row['contracts']:,}",
+            str(row["packs"]),
+            human_size(row["size_bytes"]),
+            row["not_loadable"] or "yes",
+        )
+        for row in rows
+    ]
+    output.table(columns, cells)
+    output.say(f"{counted(len(index), 'artifact')} in {counted(len(index.packs), 'pack')}, {human_size(size_bytes)}")
+    return len(rows)
+
+
+def _contracts(
+    invocation: Invocation, index: StoreIndex, selection: Selection, sort: str, limit: int | None, jsonl: bool
+) -> int:
+    """Answers the number of contracts that match."""
+    from evmaot.cli.listing import ServedForks, fork_ranges, member_data
+    from evmaot.cli.stores import refusal_problems
+
+    served = ServedForks()
+    entries = selection.of(index)
+    rows = sorted((member_data(entry, served) for entry in entries), key=_ORDERS[sort])
+    shown = rows if limit is None else rows[:limit]
+    totals = {"contracts": len(rows), "shown": len(shown)}
+    output = invocation.output
+    if jsonl:
+        _write_lines(invocation, "ls.contract", shown, totals)
+        return len(rows)
+    if output.as_json:
+        output.document("ls", {"contracts": shown, "totals": totals}, refusal_problems(index))
+        return len(rows)
+    if not shown:
+        _say_empty(invocation, index)
+        return 0
+    columns = (
+        Column("CODE HASH"),
+        Column("BYTES", right=True, drop_rank=1),
+        Column("FORKS", shrinks=True),
+        Column("TIER", drop_rank=2),
+        Column("PACK", drop_rank=3),
+        Column("COMPILED", right=True, drop_rank=4),
+        Column("LABEL", shrinks=True),
+    )
+    cells = [
+        (
+            row["code_hash"][:14],
+            str(row["length_bytes"]),
+            fork_ranges(row["forks"]),
+            row["tier"],
+            row["pack"][:8],
+            f"{row['compile_seconds']:.2f} s",
+            row["label"] or "-",
+        )
+        for row in shown
+    ]
+    output.table(columns, cells)
+    more = f", {len(rows) - len(shown):,} more not shown" if len(shown) < len(rows) else ""
+    output.say(f"{counted(len(shown), 'artifact')}{more}")
+    return len(rows)
+
+
+def _say_empty(invocation: Invocation, index: StoreIndex) -> None:
+    if len(index):
+        invocation.output.say("nothing in the store matches")
+    else:
+        invocation.output.say(f"the store is empty: {invocation.settings.store}")
+        invocation.output.say("hint: evmaot build --fork osaka INPUT...")
+
+
+def _write_lines(invocation: Invocation, kind: str, rows: list[dict[str, Any]], totals: dict[str, Any]) -> None:
+    for row in rows:
+        invocation.output.record(kind, row)
+    invocation.output.record("ls.summary", totals)

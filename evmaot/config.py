@@ -1,0 +1,394 @@
+"""Configuration: flags, environment and files to one frozen `Settings`, each value with its origin.
+
+Job: one row per setting (`Settings`' fields carry file key, variable, type and document).
+Order, the first that speaks wins:
+
+    flags > EVMAOT_* > project evmaot.toml (safe keys only) > user file > system file > defaults
+
+Invariants: an unknown key is an error with a suggestion; a project's file, which comes with code
+that others wrote, can set neither the store, nor locks, nor the linker, nor where outputs go.
+Only the command line reads this module.  May import: `evmaot.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from evmaot.errors import UsageError
+
+PROJECT_FILE = "evmaot.toml"
+_MAX_FILE_BYTES = 1 << 20
+
+_SIZE_UNITS = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+}  # fmt: skip
+_DURATION_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def parse_size(value: object) -> int:
+    """A size in bytes from ``"10GiB"``, ``"64 MB"``, ``"512"`` or an integer.  ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
+    scale = _SIZE_UNITS.get(match[2].lower(), 0) if match and not isinstance(value, (bool, float)) else 0
+    if match is None or not scale or (scale == 1 and "." in match[1]):
+        raise ValueError(f"{value!r} is not a size; write for example 512MiB or 10GiB")
+    return round(float(match[1]) * scale)
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from ``"90d"``, ``"1h30m"``, ``"500ms"``, ``"2.5"`` or a number.  ValueError for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    text = str(value).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text)
+    spelled = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[a-z]+\s*)+|\d+(?:\.\d+)?", text)
+    if isinstance(value, bool) or spelled is None or any(unit not in _DURATION_UNITS for _, unit in parts):
+        raise ValueError(f"{value!r} is not a duration; write for example 90s, 15m or 90d")
+    return float(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
+
+
+def spell_size(size_bytes: int) -> str:
+    """The inverse of `parse_size`, exact: ``2GiB``, ``1500B``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        scale = _SIZE_UNITS[unit.lower()]
+        if size_bytes and size_bytes % scale == 0:
+            return f"{size_bytes // scale}{unit}"
+    return f"{size_bytes}B"
+
+
+def spell_duration(seconds: float) -> str:
+    """The inverse of `parse_duration`, exact: ``2m``, ``90s``, ``0.5s``."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _DURATION_UNITS[unit] == 0:
+            return f"{seconds / _DURATION_UNITS[unit]:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+def parse_boolean(value: object) -> bool:
+    """A truth value from TOML or text.  ValueError for anything else."""
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    text = str(value).strip().lower()
+    if text not in known:
+        raise ValueError(f"{value!r} is not true or false")
+    return known[text]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{value!r} is not a text")
+    return value.strip()
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts; in the environment separated by commas."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise ValueError(f"{value!r} is not a list of texts")
+    return tuple(_text(part) for part in parts)
+
+
+def _path(value: object) -> Path:
+    return value if isinstance(value, Path) else Path(_text(value)).expanduser()
+
+
+def _integer(low: int, high: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        text = str(value).strip()
+        if isinstance(value, (bool, float)) or not re.fullmatch(r"-?\d{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"{value!r} is not an integer from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _choice(*known: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in known:
+            raise ValueError(f"{value!r} is not one of: {', '.join(known)}")
+        return str(value)
+
+    return parse
+
+
+LINKERS = ("own", "ld", "lld", "cc", "zig")
+TIERS = ("fast", "optimised")
+COLORS = ("auto", "always", "never")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a setting is: everything about it is said here and nowhere else."""
+
+    key: str
+    """Dotted name in files, for example ``build.timeout``."""
+    variable: str
+    """Environment variable."""
+    parse: Callable[[object], Any]
+    document: str
+    in_project: bool = True
+    """Whether a project's file may set it."""
+
+
+def _row(key: str, variable: str, parse: Callable[[object], Any], document: str, **more: bool) -> dict[str, Row]:
+    return {"row": Row(key, variable, parse, document, **more)}
+
+
+def default_store() -> Path:
+    """The user's store: ``<user cache dir>/evmaot/store``."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("evmaot") / "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, resolved.  Sizes are bytes, times are seconds."""
+
+    store: Path = field(
+        default_factory=default_store,
+        metadata=_row("store.path", "EVMAOT_STORE", _path, "directory of the artifact store", in_project=False),
+    )
+    read_only: bool = field(
+        default=False,
+        metadata=_row("store.read_only", "EVMAOT_READ_ONLY", parse_boolean, "write nothing", in_project=False),
+    )
+    lock_timeout_seconds: float = field(
+        default=30.0,
+        metadata=_row(
+            "store.lock_timeout", "EVMAOT_LOCK_TIMEOUT", parse_duration, "wait for other processes", in_project=False
+        ),
+    )
+    inputs: tuple[str, ...] = field(
+        default=(), metadata=_row("build.inputs", "EVMAOT_INPUTS", _texts, "inputs of a build that names none")
+    )
+    forks: tuple[str, ...] = field(
+        default=("osaka",), metadata=_row("build.forks", "EVMAOT_FORK", _texts, "forks or ranges of forks")
+    )
+    input_format: str = field(
+        default="auto", metadata=_row("build.format", "EVMAOT_FORMAT", _text, "format of the inputs")
+    )
+    tier: str = field(default="optimised", metadata=_row("build.opt", "EVMAOT_OPT", _choice(*TIERS), "compiler tier"))
+    target: str = field(default="host", metadata=_row("build.target", "EVMAOT_TARGET", _text, "machine to compile for"))
+    linker: str = field(
+        default="own",
+        metadata=_row("build.linker", "EVMAOT_LINKER", _choice(*LINKERS), "what links libraries", in_project=False),
+    )
+    jobs: int = field(
+        default=0, metadata=_row("build.jobs", "EVMAOT_JOBS", _integer(0, 1024), "worker processes; 0: one per CPU")
+    )
+    timeout_seconds: float = field(
+        default=300.0,
+        metadata=_row("build.timeout", "EVMAOT_TIMEOUT", parse_duration, "limit of one contract's compilation"),
+    )
+    memory_limit_bytes: int = field(
+        default=4 << 30,
+        metadata=_row("build.memory_limit", "EVMAOT_MEMORY_LIMIT", parse_size, "limit of one worker process"),
+    )
+    pack_size: int = field(
+        default=256,
+        metadata=_row("build.pack_size", "EVMAOT_PACK_SIZE", _integer(1, 4096), "contracts in one library"),
+    )
+    keep_going: bool = field(
+        default=True,
+        metadata=_row("build.keep_going", "EVMAOT_KEEP_GOING", parse_boolean, "go on when an input fails"),
+    )
+    color: str = field(
+        default="auto", metadata=_row("output.color", "EVMAOT_COLOR", _choice(*COLORS), "coloured words")
+    )
+    plain: bool = field(
+        default=False, metadata=_row("output.plain", "EVMAOT_PLAIN", parse_boolean, "no boxes, no cursor movement")
+    )
+    progress: bool = field(
+        default=True, metadata=_row("output.progress", "EVMAOT_PROGRESS", parse_boolean, "show progress")
+    )
+
+
+ROWS: dict[str, Row] = {item.name: item.metadata["row"] for item in fields(Settings)}
+"""The row of each field of `Settings`."""
+
+
+def spelled(name: str, value: Any) -> str:
+    """The value of the setting `name` as one would write it in an option."""
+    parse = ROWS[name].parse
+    if parse is parse_size:
+        return spell_size(value)
+    if parse is parse_duration:
+        return spell_duration(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_FIELD_OF_KEY = {row.key: name for name, row in ROWS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from."""
+
+    kind: str
+    """``flag``, ``environment``, ``project``, ``user``, ``system``, ``file`` (--config) or ``default``."""
+    detail: str = ""
+    """The variable or the file."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.detail}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings, and where each came from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    """By field name of `Settings`."""
+    files: tuple[Origin, ...]
+    """The files that were read, strongest first."""
+
+
+def _fault(reference: str, message: str, origin: Origin, hint: str, cause: str | None = None) -> UsageError:
+    return UsageError(reference, message, context={"subject": origin.detail}, cause=cause, hint=hint)
+
+
+def _read_toml(origin: Origin) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    path = Path(origin.detail)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "check the file's path and permissions"
+        raise _fault("config_unreadable", "cannot read the configuration", origin, hint, error.strerror) from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise _fault("config_too_large", "the configuration is over 1 MiB", origin, "is this the right file?")
+    try:
+        return tomllib.loads(data.decode())
+    except ValueError as error:
+        hint = "correct the line that is named; see: evmaot man config"
+        raise _fault("config_syntax", "the configuration is not TOML", origin, hint, str(error)) from error
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def unknown_key(key: str, origin: Origin | None) -> UsageError:
+    """The failure of a key that no setting has, with the nearest one as the hint."""
+    import difflib
+
+    close = difflib.get_close_matches(key, _FIELD_OF_KEY, 1, 0.5)
+    hint = f"did you mean {close[0]!r}?" if close else "see: evmaot config show"
+    return _fault("config_unknown_key", f"unknown key {key!r}", origin or Origin("flag"), hint)
+
+
+def _file_values(origin: Origin) -> dict[str, Any]:
+    """The settings of one file, by field name.  Relative paths are relative to the file."""
+    values: dict[str, Any] = {}
+    for key, raw in _flatten(_read_toml(origin)).items():
+        name = _FIELD_OF_KEY.get(key)
+        if name is None:
+            raise unknown_key(key, origin)
+        if origin.kind == "project" and not ROWS[name].in_project:
+            raise _fault(
+                "config_unsafe_key",
+                f"{key!r} cannot be set in a project's {PROJECT_FILE}",
+                origin,
+                f"set it in your own configuration, or with {ROWS[name].variable}",
+                "a project's file comes with its code, and must not choose stores, locks or programs",
+            )
+        values[name] = _anchored(_parsed(name, raw, origin, key), Path(origin.detail).parent)
+    if "inputs" in values:
+        directory = Path(origin.detail).parent
+        values["inputs"] = tuple(_anchored_input(text, directory) for text in values["inputs"])
+    return values
+
+
+def _anchored(value: Any, directory: Path) -> Any:
+    if isinstance(value, Path):
+        return directory / value
+    return value
+
+
+def _anchored_input(text: str, directory: Path) -> str:
+    if text == "-":
+        return text
+    return f"@{directory / text[1:]}" if text.startswith("@") else str(directory / text)
+
+
+def _parsed(name: str, raw: object, origin: Origin, spelled: str) -> Any:
+    try:
+        return ROWS[name].parse(raw)
+    except ValueError as error:
+        hint = f"{spelled}: {ROWS[name].document}"
+        raise _fault("config_bad_value", f"bad value for {spelled}", origin, hint, str(error)) from error
+
+
+def project_file(directory: Path, home: Path | None = None) -> Path | None:
+    """The nearest evmaot.toml of `directory` and its parents, up to a repository's root or the home directory."""
+    home = home or Path(os.path.expanduser("~"))
+    for folder in (directory, *directory.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder / PROJECT_FILE
+        if (folder / ".git").exists() or folder == home:
+            return None
+    return None
+
+
+def _files(directory: Path, config_file: Path | None) -> tuple[Origin, ...]:
+    """The files to read, strongest first; --config replaces them all."""
+    if config_file is not None:
+        return (Origin("file", str(config_file)),)
+    from platformdirs import site_config_path, user_config_path
+
+    project = project_file(directory)
+    found = [Origin("project", str(project))] if project else []
+    for kind, folder in (("user", user_config_path("evmaot")), ("system", site_config_path("evmaot"))):
+        if (folder / "config.toml").is_file():
+            found.append(Origin(kind, str(folder / "config.toml")))
+    return tuple(found)
+
+
+def load(
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    directory: Path,
+    config_file: Path | None = None,
+) -> Configuration:
+    """Resolve every setting.
+
+    `flags` holds the options that were given, by field name, already of their type; `directory` is
+    where the search for a project's file begins.  Raises UsageError `config_*`.
+    """
+    if config_file is None and environment.get("EVMAOT_CONFIG"):
+        config_file = Path(environment["EVMAOT_CONFIG"]).expanduser()
+    files = _files(directory, config_file)
+    from_files = [(origin, _file_values(origin)) for origin in files]
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    for name, row in ROWS.items():
+        if name in flags:
+            values[name], origins[name] = flags[name], Origin("flag")
+        elif environment.get(row.variable):
+            origins[name] = Origin("environment", row.variable)
+            values[name] = _parsed(name, environment[row.variable], origins[name], row.variable)
+        else:
+            origins[name] = Origin("default")
+            for origin, found in from_files:
+                if name in found:
+                    values[name], origins[name] = found[name], origin
+                    break
+    return Configuration(Settings(**values), origins, files)
