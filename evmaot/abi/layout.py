@@ -161,7 +161,7 @@ STORAGE_CACHE = Record(
             "epoch", _U, "Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert."
         ),
         Field("mask", _U, "Number of entries less 1; the number is a power of two."),
-        Field("entries", _P, "StorageCacheEntry records, direct-mapped."),
+        Field("entries", _P, "StorageCacheEntry records, two-way: an entry and its neighbour."),
         Field("dirty", _P, "Addresses of entries with a value that the host does not know yet."),
         Field("dirty_count", _U, "How many; the driver takes them at every suspension and at a frame's end."),
         Field("dirty_capacity", _U, "How many there is room for."),

@@ -33,7 +33,7 @@ HEADER: Final = struct.Struct("<8s32sQ32s")
 ENTRY: Final = struct.Struct("<32s32sq")
 """code SHA-256, rules digest, offset of the entry relative to the table."""
 MAX_ENTRIES: Final = 4096
-"""A pack's manifest lists at most that many members (STORE, section 2)."""
+"""A pack's manifest lists at most that many members."""
 
 EntryKey = tuple[bytes, bytes]
 """(SHA-256 of the code, rules digest), 32 bytes each."""

@@ -45,7 +45,7 @@ _SLOT_BYTES = _STACK_BYTES + -(-FRAME.size_bytes // 64) * 64
 
 _START_FIELDS = (
     "gas stack_base memory_base memory_capacity input input_size code code_size environment host_table "
-    "host_handle is_static depth recipient sender value"
+    "host_handle is_static depth recipient sender value storage_cache"
 ).split()
 """Fields that `Frame.start` sets, in record order; all others are set to 0 by the same store."""
 _REQUEST_FIELDS = (
@@ -78,7 +78,6 @@ _OUTPUT_OFFSET = FRAME.offset("output_offset") // 8
 _OUTPUT_SIZE = FRAME.offset("output_size") // 8
 _REQUEST_OUTPUT_OFFSET = FRAME.offset("request_output_offset") // 8
 _REQUEST_OUTPUT_SIZE = FRAME.offset("request_output_size") // 8
-_STORAGE_CACHE = FRAME.offset("storage_cache") // 8
 _RETURN_DATA_OFFSET = FRAME.offset("return_data")
 _RESULT_OFFSET = FRAME.offset("result")
 
@@ -147,8 +146,6 @@ class Frame:
         self._address = buffer_address + self._record_offset
         end = self._record_offset + FRAME.size_bytes
         self._cells = memoryview(buffer)[self._record_offset : end].cast("q")
-        if pool._storage_cache is not None:
-            self._cells[_STORAGE_CACHE] = pool._storage_cache.address
         # SAFETY: the record lives as long as the pool's buffer, which this object holds.
         self._argument = ctypes.c_void_p.from_param(self._address)
         self._memory_offset = 0
@@ -228,6 +225,7 @@ class Frame:
                 recipient.to_bytes(32, "little"),
                 sender.to_bytes(32, "little"),
                 value.to_bytes(32, "little"),
+                pool._storage_cache_address,
             )
         except (struct.error, OverflowError) as error:
             raise HostError("bad_frame_value", "a value does not fit the frame", cause=str(error)) from error
@@ -397,6 +395,7 @@ class FramePool:
         "_live",
         "_memory",
         "_storage_cache",
+        "_storage_cache_address",
     )
 
     def __init__(
@@ -413,6 +412,7 @@ class FramePool:
         self._buffer_address = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
         self._memory = MemoryRange(reserve_bytes)
         self._storage_cache = storage_cache
+        self._storage_cache_address = storage_cache.address if storage_cache is not None else 0
         self._frames: list[Frame] = []
         self._live = 0
 

@@ -17,7 +17,7 @@ from evmaot.abi.layout import STORAGE_CACHE, STORAGE_CACHE_ENTRY
 from evmaot.runtime.memory import map_anonymous
 
 ENTRY_COUNT = 8192
-"""Direct-mapped: 1.3 MB of addresses, committed as slots are used."""
+"""1.3 MB of addresses, committed as slots are used."""
 DIRTY_CAPACITY = 4096
 """More changed slots in one stretch of native code go to the host one by one."""
 

@@ -21,10 +21,13 @@ _DIRTY = 2
 
 
 def _cache_entry(_: Target) -> str:
-    """Address of the cache entry for a slot of the recipient; null without a cache."""
+    """Address of the entry that holds a slot of the recipient, or else of the one that it may take.
+
+    Two ways: an entry and its neighbour.  Null without a cache.
+    """
     w = FrameWriter()
     cache = w.get("storage_cache", "ptr")
-    none, some = w.label(), w.label()
+    none, some, first_hit, second, third = (w.label() for _ in range(5))
     w.branch(w.compare("eq", cache, "null", "ptr"), none, some, UNLIKELY)
     w.start(none)
     w.do("ret ptr null")
@@ -36,7 +39,24 @@ def _cache_entry(_: Target) -> str:
     hashed = w.op("lshr", w.op("mul", mixed, str(0x9E3779B97F4A7C15 - (1 << 64))), "32")
     index = w.op("and", hashed, w.load(cache, STORAGE_CACHE.offset("mask")))
     entries = w.load(cache, STORAGE_CACHE.offset("entries"), "ptr")
-    w.do(f"ret ptr {w.address(entries, w.op('mul', index, str(STORAGE_CACHE_ENTRY.size_bytes)))}")
+    primary = w.address(entries, w.op("mul", index, str(STORAGE_CACHE_ENTRY.size_bytes)))
+    w.branch(_entry_holds(w, primary), first_hit, second)
+    w.start(first_hit)
+    w.do(f"ret ptr {primary}")
+    w.start(second)
+    neighbour = w.op("and", w.op("xor", index, "1"), w.load(cache, STORAGE_CACHE.offset("mask")))
+    secondary = w.address(entries, w.op("mul", neighbour, str(STORAGE_CACHE_ENTRY.size_bytes)))
+    missed = w.label()
+    w.branch(_entry_holds(w, secondary), third, missed)
+    w.start(third)
+    w.do(f"ret ptr {secondary}")
+    w.start(missed)
+    epoch = w.load(cache, STORAGE_CACHE.offset("epoch"))
+    first_void, second_void = (w.compare("ne", w.load(entry, _ENTRY("epoch")), epoch) for entry in (primary, secondary))
+    first_dirty = w.compare("eq", w.load(primary, _ENTRY("state")), str(_DIRTY))
+    takes_second = w.op("or", second_void, first_dirty, "i1")
+    choice = w.select(takes_second, secondary, primary, "ptr")
+    w.do(f"ret ptr {w.select(first_void, primary, choice, 'ptr')}")
     return function("ptr @evmaot_cache_entry(ptr %frame, ptr %key)", w.text(), "internal")
 
 
@@ -93,7 +113,9 @@ def _sload(_: Target) -> str:
     w.start(ask)
     cold = w.host("get_storage", key_slot, "%out")
     gas = w.charge("%gas", surcharge(w, cold, 1, "%cold"))
-    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr {key_slot}, ptr %out, ptr %out, i64 0)")
+    # A cold slot was not touched in this transaction, so its value is the original one (EIP-2929).
+    first = w.op("and", cold, "1")
+    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr {key_slot}, ptr %out, ptr %out, i64 {first})")
     w.do(f"ret i64 {gas}")
     return function("i64 @evmaot_sload(ptr %frame, i64 %gas, ptr %key, ptr %out, i64 %cold)", w.text())
 

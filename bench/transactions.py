@@ -1,0 +1,153 @@
+"""Run time and compile time of whole benchmark transactions, side by side with pyrevm.
+
+    python bench/transactions.py [--folder FOLDER] [--fork prague] [--runs 7] [NAME ...]
+
+FOLDER holds files ``{name: {env, pre, transaction}}`` (default: EVMAOT_FIXTURES or ../shared/fixtures,
+folder ``bench``).  Each transaction's message runs natively in both tiers on evmaot's executor with an
+in-memory state, and, where `pyrevm` is installed, on revm's interpreter through it, in turn, in one
+process; the figure is the median of the runs, the ratio that of the medians.  Gas includes the intrinsic
+part and is the same on both sides, or the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evmaot.cli.scenario import transaction_scenario
+from evmaot.codegen.driver import compile_unit, reachable_opcodes
+from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.evm.forks import Fork, fork_named
+from evmaot.evm.instruction_set import restrict
+from evmaot.execution.executor import Executor
+from evmaot.execution.programs import JitPrograms
+
+try:
+    import pyrevm
+except ImportError:
+    pyrevm = None
+
+
+def main() -> None:
+    """Print one row per benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="names without .json; all without any")
+    parser.add_argument("--folder", type=Path, default=_default_folder())
+    parser.add_argument("--fork", default="prague")
+    parser.add_argument("--runs", type=int, default=7)
+    arguments = parser.parse_args()
+    fork = fork_named(arguments.fork)
+    print(f"{'benchmark':22}{'gas':>12}{'fast ms':>10}{'opt ms':>10}{'pyrevm ms':>11}{'ratio':>8}"
+          f"{'KB':>7}{'fast ms/KB':>12}{'opt ms/KB':>11}")  # fmt: skip
+    for path in sorted(arguments.folder.glob("*.json")):
+        if not arguments.names or path.stem in arguments.names:
+            _row(path, fork, arguments.runs)
+
+
+def _default_folder() -> Path:
+    given = os.environ.get("EVMAOT_FIXTURES")
+    return (Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "fixtures") / "bench"
+
+
+def _row(path: Path, fork: Fork, runs: int) -> None:
+    document = json.loads(path.read_text())
+    runners: dict[str, Callable[[], tuple[float, int]]] = {
+        tier.value: _native(document, fork, tier) for tier in (Tier.FAST, Tier.OPTIMISED)
+    }
+    if pyrevm is not None:
+        runners["pyrevm"] = _pyrevm(document, fork)
+    for run in runners.values():
+        run()  # compiles, warms
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    gas: dict[str, int] = {}
+    for _ in range(runs):
+        for name, run in runners.items():
+            seconds, gas[name] = run()
+            times[name].append(seconds)
+    median = {name: statistics.median(rows) * 1e3 for name, rows in times.items()}
+    size, costs = _compile_costs(document, fork)
+    revm = median.get("pyrevm")
+    ratio = f"{revm / median['optimised']:.2f}" if revm else "-"
+    note = "" if len(set(gas.values())) == 1 else f"  gas differs: {gas}"
+    print(f"{path.stem:22}{gas['optimised']:>12,}{median['fast']:>10.3f}{median['optimised']:>10.3f}"
+          f"{revm if revm is not None else float('nan'):>11.3f}{ratio:>8}"
+          f"{size / 1024:>7.1f}{costs[0]:>12.0f}{costs[1]:>11.0f}{note}", flush=True)  # fmt: skip
+
+
+def _intrinsic(data: bytes) -> int:
+    """Gas of a call transaction without access list: EIP-2028 and the base."""
+    return 21000 + sum(16 if byte else 4 for byte in data)
+
+
+def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, int]]:
+    executor = Executor(JitPrograms(CompileOptions(tier)))
+
+    def run() -> tuple[float, int]:
+        case = transaction_scenario(document, fork, None)[0]
+        start = time.perf_counter()
+        result = executor.execute(case.message, case.environment, case.state, fork)
+        seconds = time.perf_counter() - start
+        used = case.message.gas - result.gas_left + _intrinsic(case.message.input)
+        return seconds, used - min(result.refund, used // 5)
+
+    return run
+
+
+def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
+    case = transaction_scenario(document, fork, None)[0]
+    message, environment = case.message, case.environment
+
+    def text(address: int) -> str:
+        return f"0x{address:040x}"
+
+    def run() -> tuple[float, int]:
+        evm = pyrevm.EVM(spec_id=fork.name.upper())
+        evm.set_block_env(
+            pyrevm.BlockEnv(
+                number=environment.number,
+                coinbase=text(environment.coinbase),
+                timestamp=environment.timestamp,
+                prevrandao=environment.prevrandao.to_bytes(32, "big"),
+                basefee=0,
+                gas_limit=2**63,
+            )
+        )
+        for address, account in case.state.accounts.items():
+            info = pyrevm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
+            evm.insert_account_info(text(address), info)
+        for address, slots in case.state.storages.items():
+            for key, value in slots.items():
+                evm.insert_account_storage(text(address), key, value)
+        evm.set_balance(text(message.sender), 10**30)
+        gas = message.gas + _intrinsic(message.input)
+        start = time.perf_counter()
+        try:
+            evm.message_call(text(message.sender), text(message.recipient), message.input, message.value, gas)
+        except RuntimeError:
+            pass  # a revert; the gas tells
+        seconds = time.perf_counter() - start
+        return seconds, evm.result.gas_used
+
+    return run
+
+
+def _compile_costs(document: Any, fork: Fork) -> tuple[int, list[float]]:
+    """Bytes of the called code, and CPU ms per KB to compile it in each tier."""
+    code = transaction_scenario(document, fork, None)[0].message.code
+    rules = restrict(fork, reachable_opcodes(code))
+    costs = []
+    for tier in (Tier.FAST, Tier.OPTIMISED):
+        start = time.process_time()
+        compile_unit(code, rules, CompileOptions(tier), "evmaot_bench")
+        costs.append((time.process_time() - start) * 1e3 / max(len(code) / 1024, 1e-3))
+    return len(code), costs
+
+
+if __name__ == "__main__":
+    main()
