@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,7 @@ EXIT_CODES = {
 """Exit codes of every command; stable."""
 
 _SUBJECTS = ("subject", "path", "file", "input", "label", "key", "code_hash")
+_PACKAGE = Path(__file__).parents[1]
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
@@ -113,10 +115,10 @@ def _usage(error: click.ClickException) -> UsageError:
 
 def _place(error: BaseException) -> str | None:
     """The last place in our own code where the exception passed."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if "evmaot" in frame.filename:
-            return f"evmaot{frame.filename.rpartition('evmaot')[2]}:{frame.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE):
+            return f"{path.relative_to(_PACKAGE.parent).as_posix()}:{frame.lineno}"
     return None
 
 

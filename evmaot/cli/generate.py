@@ -1,8 +1,8 @@
-"""Man pages and completion scripts, generated from the commands.
+"""Man pages, completion scripts and the C header, generated from the commands and the ABI's rows.
 
-Job: `python -m evmaot.cli.generate` writes `man/` and `completions/`; with `--check` it compares
-and fails when either is stale.  Invariant: the same commands and manual give the same bytes; no
-clock, no environment.  May import: click, `evmaot.cli`, `evmaot.config`, `evmaot.store.paths`.
+Job: `python -m evmaot.cli.generate` writes `man/`, `completions/` and `evmaot/abi/evmaot.h`; with `--check` it
+compares and fails when one is stale.  Invariant: the same commands and manual give the same bytes; no
+clock, no environment.  May import: click, `evmaot.abi`, `evmaot.cli`, `evmaot.config`, `evmaot.store.paths`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from evmaot import config
+from evmaot.abi.header import c_header
 from evmaot.cli import manual, roff
 from evmaot.cli.failures import EXIT_CODES
 from evmaot.cli.invocation import GlobalOption
@@ -25,6 +26,9 @@ from evmaot.cli.verbs.completion import SHELLS, script
 from evmaot.version import VERSION
 
 SOURCE = f"evmaot {VERSION}"
+_HEADER = "evmaot/abi/evmaot.h"
+_FOLDERS = ("completions", "man")
+"""Whose every file is generated."""
 
 
 def page_names() -> list[str]:
@@ -197,19 +201,20 @@ def _store_page() -> list[str]:
 
 
 def outputs() -> dict[str, str]:
-    """Every generated file: path below the repository's root, and text."""
+    """Every generated file: path below the repository's root, and text.  Pages are where `man -M man` finds them."""
     files = {f"completions/{file_name}": script(shell) for shell, file_name in SHELLS.items()}
-    return files | {f"man/{page_file(name)}": page(name) for name in page_names()}
+    for name in page_names():
+        file_name = page_file(name)
+        files[f"man/man{file_name[-1]}/{file_name}"] = page(name)
+    return files | {_HEADER: c_header()}
 
 
 def stale(directory: Path) -> list[str]:
     """Generated files below `directory` that are absent, different or left over."""
     expected = outputs()
-    found = {
-        str(path.relative_to(directory)): path.read_text(encoding="utf-8")
-        for folder in ("completions", "man")
-        for path in sorted((directory / folder).glob("*"))
-    }
+    paths = [path for folder in _FOLDERS for path in (directory / folder).rglob("*") if path.is_file()]
+    paths += [path for path in (directory / _HEADER,) if path.exists()]
+    found = {path.relative_to(directory).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
@@ -228,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         path = options.directory / name
         if name in expected:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(expected[name], encoding="utf-8")
         else:
             path.unlink()

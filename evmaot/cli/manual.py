@@ -29,6 +29,13 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("evmaot ls", "See what the store holds:"),
         ("evmaot run 0x5f355f5260205ff3 --calldata 0x2a", "Execute a piece of code natively:"),
     ),
+    "statetest": (
+        ("evmaot statetest --sample 500 tests/", "Run some cases of every file and fork below a directory:"),
+        (
+            "evmaot statetest --tier both --resume results.jsonl tests/",
+            "Run everything in both tiers; started again, it goes on where it stopped:",
+        ),
+    ),
     "build": (
         ("evmaot build --fork osaka out/", "Compile every contract of a Foundry project for one fork:"),
         ("evmaot build --fork london..osaka Token.json", "For a range of forks; what they share is compiled once:"),

@@ -45,6 +45,7 @@ VERBS: dict[str, VerbRow] = {
         VerbRow("run", _CODE, "Execute a contract natively with calldata."),
         VerbRow("dump", _CODE, "Print a stage of the compiler as text."),
         VerbRow("forks", _CODE, "Print the fork table."),
+        VerbRow("statetest", _CODE, "Run official state tests natively, on EELS."),
         VerbRow("config", _SELF, "Show the configuration and its origin."),
         VerbRow("completion", _SELF, "Print a shell completion script."),
         VerbRow("man", _SELF, "Print a manual page."),

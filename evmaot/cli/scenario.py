@@ -3,12 +3,11 @@
 Job: parse prestates (the `pre` of state tests, prestateTracer, genesis `alloc`), block environments
 (`env` of state tests and t8n, or plain names) and transactions; build the executor's values.
 Invariants: gas is the message's: no intrinsic gas is charged, no fee is paid; what cannot be honoured
-is refused by name.  May import: `evmaot.execution`, `evmaot.evm`, `evmaot.abi`, errors.
+is refused by name.  May import: `evmaot.execution`, `evmaot.evm`, `evmaot.abi`, `evmaot.json_text`, errors.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from evmaot.evm.forks import FORKS, Fork
 from evmaot.execution.hashing import create_address
 from evmaot.execution.memory_state import MemoryState
 from evmaot.execution.protocol import Account, Environment, Message, delegate_of
+from evmaot.json_text import parse_json
 
 DEFAULT_RECIPIENT = 0xC0DE
 DEFAULT_SENDER = 0xCA11
@@ -139,11 +139,11 @@ def load_json(path: Path, what: str) -> Any:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise UsageError("file_too_large", f"{what}: over 256 MiB", context={"path": str(path)})
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise UsageError("unreadable_file", f"cannot read {what}", context={"path": str(path)}, cause=error.strerror,
                          hint="check the path") from error  # fmt: skip
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError("bad_json", f"{what} is not JSON", context={"path": str(path)}, cause=str(error)) from error
 
 

@@ -121,4 +121,5 @@ def run_eels(call: Call, fork: str) -> Ended:
         frozenset((_number(place), _number(slot)) for place, slot in evm.accessed_storage_keys)
         if warms
         else frozenset(),
+        type(evm.error).__name__,
     )  # fmt: skip

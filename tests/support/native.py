@@ -8,7 +8,7 @@ test compares the two by ``==``.  Programs are compiled once per process, fork r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from evmaot.abi.status import CallKind
@@ -89,6 +89,8 @@ class Ended:
     destroyed: frozenset[int] = frozenset()
     warm_addresses: frozenset[int] = frozenset()
     warm_slots: frozenset[tuple[int, int]] = frozenset()
+    reason: str = field(default="", compare=False)
+    """What the EVM itself says of the end; a halt with several reasons may name any of them."""
 
 
 def world_of(code: bytes, *, storage: Mapping[int, int] | None = None, balance: int = 10**18) -> World:
@@ -103,6 +105,19 @@ def world_of(code: bytes, *, storage: Mapping[int, int] | None = None, balance: 
 def executor(tier: str) -> Executor:
     """The process's executor of a tier."""
     return Executor(JitPrograms(CompileOptions(Tier(tier))))
+
+
+def comparable(ended: Ended, fork: str) -> Ended:
+    """The same without what no transaction can show.
+
+    After a halt, what became warm: charging a section early may halt before an access.  Where empty
+    accounts are cleared (EIP-161), those that the end of the transaction deletes.
+    """
+    if ended.outcome == "halt":
+        ended = replace(ended, warm_addresses=frozenset(), warm_slots=frozenset())
+    if not FORKS[fork].parameters.empty_accounts_are_cleared:
+        return ended
+    return replace(ended, world={a: c for a, c in ended.world.items() if c.nonce or c.balance or c.code})
 
 
 def run_native(call: Call, fork: str, tier: str = "optimised") -> Ended:
@@ -146,4 +161,5 @@ def run_native(call: Call, fork: str, tier: str = "optimised") -> Ended:
         frozenset(result.changes.destroyed),
         result.warm_addresses | call.warm_addresses if warm else frozenset(),
         result.warm_slots | call.warm_slots if warm else frozenset(),
+        result.status.name,
     )

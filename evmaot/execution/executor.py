@@ -1,0 +1,443 @@
+"""The executor: a whole depth-0 message, its calls and creates included, on native frames.
+
+Job: what happens between frames on every fork: value transfer, balance and depth checks, delegations,
+precompiles, addresses, nonces, collisions, code deposit, touched and destroyed accounts.  What an
+instruction costs is the business of compiled code, which suspends with the child's gas already taken.
+Invariants: driven by `ForkParameters` alone; an explicit stack of activations, no recursion with EVM
+depth; nothing is committed; after an exception the executor is as new.
+May import: `evmaot.abi`, `evmaot.evm.forks`, `evmaot.runtime`, execution.*.
+Source: EELS `vm/interpreter.py` and `vm/instructions/system.py` of each fork.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
+
+from evmaot.abi.status import CallKind, Status
+from evmaot.errors import HostError
+from evmaot.execution.hashing import create2_address, create_address
+from evmaot.execution.host_table import AccessRules, host_functions
+from evmaot.execution.journal import BALANCE, CODE, CODE_HASH, NONCE, Checkpoint, Journal
+from evmaot.execution.protocol import (
+    NO_CHANGES,
+    RIPEMD160_ADDRESS,
+    Environment,
+    Failure,
+    Message,
+    MessageResult,
+    NotNative,
+    PrecompileCall,
+    ProgramSource,
+    StateReader,
+    delegate_of,
+)
+from evmaot.runtime.environment import EnvironmentRecord
+from evmaot.runtime.frame import Frame, FramePool, Request
+from evmaot.runtime.host_table import HostTable
+from evmaot.runtime.storage_cache import StorageCache
+
+if TYPE_CHECKING:
+    from evmaot.evm.forks import Fork, ForkParameters
+    from evmaot.runtime.program import CompiledProgram
+
+DEPTH_LIMIT = 1024
+"""Depth of the deepest call (Yellow Paper 8)."""
+MAX_NONCE = 2**64 - 1
+"""An account with this nonce cannot create (EIP-2681)."""
+
+
+class _Activation:
+    """One message on its way: a frame with what the rules around it need."""
+
+    __slots__ = (
+        "checkpoint",
+        "code",
+        "code_hash",
+        "creates",
+        "frame",
+        "gas",
+        "input",
+        "is_static",
+        "precompile",
+        "program",
+        "recipient",
+        "sender",
+        "transfers",
+        "value",
+    )
+
+    def __init__(self, sender: int, recipient: int, value: int, gas: int, code: bytes, input: bytes) -> None:
+        self.sender = sender
+        self.recipient = recipient
+        self.value = value
+        self.gas = gas
+        self.code = code
+        self.input = input
+        self.code_hash: bytes | None = None
+        self.creates = False
+        self.transfers = True
+        self.is_static = False
+        self.precompile: int | None = None
+        """Address of the precompiled contract that runs instead of code."""
+        self.checkpoint: Checkpoint
+        self.frame: Frame
+        self.program: CompiledProgram
+
+
+class _Outcome(NamedTuple):
+    """How a message ended.  Gas and output are 0 and empty after a halt."""
+
+    status: Status
+    gas_left: int
+    output: bytes
+    result: int
+    """What the caller's stack gets: 1 or the new address, 0 after a failure."""
+    failure: Failure | None = None
+    is_create: bool = False
+
+
+class Executor:
+    """Runs messages one after another; belongs to one thread.
+
+    `execute` raises what the host raised in a callback, NotNative when a code has no program, HostError
+    `executor_busy` when it is called from within a message (use another executor), and HostError
+    `memory_limit` when a frame paid for more memory than the process can address.
+    """
+
+    def __init__(self, programs: ProgramSource) -> None:
+        self.programs = programs
+        self.journal = Journal()
+        self._rules = AccessRules()
+        self._table = HostTable(host_functions(self.journal, self._rules))
+        self._storage_cache = StorageCache()
+        self._pool = FramePool(self._table.address, storage_cache=self._storage_cache)
+        self._stack: list[_Activation] = []
+        self._busy = False
+        self._fork: Fork
+        self._parameters: ForkParameters
+        self._state: StateReader
+        self._environment: Environment | None = None
+        self._record = EnvironmentRecord()
+        self._native_frames = 0
+        self._warmed: tuple[frozenset[int], frozenset[tuple[int, int]]] | None = None
+
+    def execute(self, message: Message, environment: Environment, state: StateReader, fork: Fork) -> MessageResult:
+        """Run a depth-0 message.  Nothing is committed: `changes` of the result is the host's to take."""
+        if self._busy:
+            raise HostError(
+                "executor_busy",
+                "the executor is running a message already",
+                hint="a message from within a host callback needs another executor",
+            )
+        self._busy = True
+        try:
+            self._prepare(message, environment, state, fork)
+            return self._result(self._run(self._first(message)))
+        finally:
+            self._stack.clear()
+            if self._pool.live_frames:
+                self._pool.release_all()
+            self._table.take_error()
+            self.journal.forget()
+            self._busy = False
+
+    # --- one message ------------------------------------------------------------------------------
+
+    def _prepare(self, message: Message, environment: Environment, state: StateReader, fork: Fork) -> None:
+        parameters, rules = fork.parameters, self._rules
+        self._fork, self._parameters, self._state = fork, parameters, state
+        rules.tracks_access = parameters.tracks_access
+        rules.delegations = parameters.delegations
+        rules.clears_empty = parameters.empty_accounts_are_cleared
+        rules.destroys_only_created = parameters.selfdestruct_only_if_created
+        rules.selfdestruct_refund = parameters.selfdestruct_refund
+        rules.block_number = environment.number
+        if environment is not self._environment:
+            self._record = EnvironmentRecord(**{row: getattr(environment, row) for row in _ENVIRONMENT_FIELDS})
+            self._environment = environment
+        self._native_frames = 0
+        self._warmed = None
+        self._storage_cache.void()
+        self.journal.begin(state, message, clears_empty=rules.clears_empty)
+
+    def _first(self, message: Message) -> _Outcome | _Activation:
+        code = message.code
+        activation = _Activation(message.sender, message.recipient, message.value, message.gas, code, message.input)
+        activation.code_hash = message.code_hash
+        activation.is_static = message.is_static
+        activation.transfers = message.transfers_value
+        journal = self.journal
+        if message.transfers_value and journal.account(message.sender)[BALANCE] < message.value:
+            return _Outcome(Status.REVERT, message.gas, b"", 0, Failure.BALANCE)
+        if message.kind is CallKind.CREATE:
+            activation.creates = True
+            if self._collides(message.recipient):
+                return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, Failure.COLLISION, True)
+        elif message.code_address in self._state.precompiles:
+            if message.is_delegated:
+                activation.code = b""
+            else:
+                activation.precompile = message.code_address
+        return activation
+
+    def _run(self, first: _Outcome | _Activation) -> _Outcome:
+        """The loop: enter the innermost frame, answer what it asks for, until the first one has ended."""
+        if isinstance(first, _Outcome):
+            return first
+        stack, table, current = self._stack, self._table, self.journal.current
+        storage_of, store = self.journal.storage_of, self.journal.store
+        take_dirty = self._storage_cache.take_dirty
+        outcome = self._enter(first)
+        while True:
+            if outcome is not None:
+                if not stack:
+                    return outcome
+                _deliver(stack[-1].frame, outcome)
+            activation = stack[-1]
+            current.recipient = activation.recipient
+            current.storage = storage_of(activation.recipient)
+            status = activation.frame.run(activation.program)
+            if table.error is not None:
+                raise table.take_error() or AssertionError
+            if status < Status.OUT_OF_GAS and status is not Status.REVERT:
+                for key, value in take_dirty():
+                    store(current.storage, key, value)
+            if status is Status.CALL:
+                outcome = self._call(activation)
+            elif status is Status.CREATE:
+                outcome = self._create(activation)
+            else:
+                outcome = self._end(activation, status)
+
+    def _result(self, outcome: _Outcome) -> MessageResult:
+        status, gas_left, output, _, failure, _ = outcome
+        journal = self.journal
+        succeeded = failure is None and status.succeeded
+        warm_addresses, warm_slots = self._warmed if self._warmed is not None else journal.warmed()
+        return MessageResult(
+            status=status,
+            gas_left=gas_left,
+            output=output,
+            refund=journal.refund[0] if succeeded else 0,
+            logs=tuple(journal.logs) if succeeded else (),
+            changes=journal.changes() if succeeded else NO_CHANGES,
+            failure=failure,
+            warm_addresses=warm_addresses,
+            warm_slots=warm_slots,
+            native_frames=self._native_frames,
+        )
+
+    # --- into a message ---------------------------------------------------------------------------
+
+    def _enter(self, activation: _Activation) -> _Outcome | None:
+        """Start a message: its outcome when it ended at once, None when its frame is on the stack."""
+        journal = self.journal
+        recipient = activation.recipient
+        activation.checkpoint = journal.checkpoint()
+        if activation.creates:
+            journal.mark(journal.created, recipient)
+            if self._parameters.created_nonce:
+                record = journal.account(recipient)
+                journal.set_field(record, NONCE, self._parameters.created_nonce)
+                journal.make_exist(recipient)
+        if not self._rules.clears_empty:
+            journal.make_exist(recipient)
+        if activation.value and activation.transfers:
+            journal.transfer(activation.sender, recipient, activation.value)
+        if activation.precompile is not None:
+            return self._run_precompile(activation, activation.precompile)
+        code = activation.code
+        if not code:
+            return self._finish(activation, Status.STOP, activation.gas, b"")
+        program = self.programs.program_for(code, activation.code_hash, self._fork)
+        if program is None:
+            raise NotNative(
+                "no_program",
+                f"no native program for a code of {len(code)} bytes on {self._fork.name}",
+                context={"fork": self._fork.name, "size_bytes": len(code), "depth": len(self._stack)},
+                hint="build it into the store, or let the host interpret the message",
+            )
+        frame = self._pool.acquire()
+        frame.start(
+            gas=activation.gas,
+            code=code,
+            input=activation.input,
+            recipient=recipient,
+            sender=activation.sender,
+            value=activation.value,
+            is_static=activation.is_static,
+            depth=len(self._stack),
+            environment_address=self._record.address,
+        )
+        activation.frame = frame
+        activation.program = program
+        self._native_frames += 1
+        self._stack.append(activation)
+        return None
+
+    def _run_precompile(self, activation: _Activation, address: int) -> _Outcome:
+        result = self._state.precompile(
+            PrecompileCall(
+                address,
+                activation.input,
+                activation.gas,
+                activation.sender,
+                activation.recipient,
+                activation.value,
+                activation.is_static,
+                len(self._stack),
+            )
+        )
+        outcome = self._finish(activation, result.status, result.gas_left, result.output)
+        if result.status.halted:
+            return outcome._replace(failure=Failure.PRECOMPILE)
+        return outcome
+
+    # --- out of a message -------------------------------------------------------------------------
+
+    def _end(self, activation: _Activation, status: Status) -> _Outcome:
+        """The innermost frame has ended."""
+        frame = activation.frame
+        if status >= Status.HOST_ERROR:
+            raise _cannot_go_on(status)
+        output = frame.output() if status is Status.RETURN or status is Status.REVERT else b""
+        gas_left, refund = frame.gas, frame.refund
+        self._stack.pop()
+        frame.release()
+        if status <= Status.SELFDESTRUCT:
+            self.journal.add_refund(refund)
+            if status is Status.SELFDESTRUCT and self._rules.clears_empty:
+                self.journal.touch(self.journal.current.beneficiary)
+        return self._finish(activation, status, gas_left, output)
+
+    def _finish(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
+        """Keep or undo what a message did."""
+        if status.succeeded:
+            if activation.creates:
+                return self._deposit(activation, status, gas_left, output)
+            if self._rules.clears_empty:
+                self.journal.touch(activation.recipient)
+            return _Outcome(status, gas_left, output, 1)
+        self._undo(activation)
+        if status is Status.REVERT:
+            return _Outcome(status, gas_left, output, 0, None, activation.creates)
+        return _Outcome(status, 0, b"", 0, None, activation.creates)
+
+    def _undo(self, activation: _Activation) -> None:
+        journal = self.journal
+        if not self._stack:
+            # EELS keeps what the outermost frame itself made warm, also when it fails.
+            self._warmed = journal.warmed()
+        journal.revert(activation.checkpoint)
+        self._storage_cache.void()
+        if activation.recipient == RIPEMD160_ADDRESS and self._rules.clears_empty:
+            journal.touch(RIPEMD160_ADDRESS)
+
+    def _deposit(self, activation: _Activation, status: Status, gas_left: int, code: bytes) -> _Outcome:
+        """The end of a create: pay for the code and store it."""
+        parameters = self._parameters
+        cost = len(code) * parameters.code_deposit_byte
+        failure: Failure | None = None
+        if parameters.rejects_ef_code and code.startswith(b"\xef"):
+            failure = Failure.CODE_PREFIX
+        elif cost > gas_left:
+            if not parameters.unpaid_code_deposit_fails:
+                # Frontier: the contract exists without code, the gas stays (EIP-2).
+                return _Outcome(status, gas_left, b"", activation.recipient, None, True)
+            failure = Failure.CODE_DEPOSIT
+        elif parameters.max_code_size_bytes is not None and len(code) > parameters.max_code_size_bytes:
+            failure = Failure.CODE_SIZE
+        if failure is not None:
+            self._undo(activation)
+            return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, failure, True)
+        journal = self.journal
+        if code:
+            journal.set_code(journal.account(activation.recipient), code)
+        return _Outcome(status, gas_left - cost, code, activation.recipient, None, True)
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _call(self, caller: _Activation) -> _Outcome | None:
+        """CALL, CALLCODE, DELEGATECALL, STATICCALL."""
+        request = caller.frame.request()
+        kind, gas, target, value = request.kind, request.gas, request.target, request.value
+        journal = self.journal
+        if len(self._stack) > DEPTH_LIMIT or (value and journal.account(caller.recipient)[BALANCE] < value):
+            return _Outcome(Status.REVERT, gas, b"", 0)
+        sender, recipient, transfers, is_static = caller.recipient, target, True, caller.is_static
+        if kind is CallKind.CALLCODE:
+            recipient = caller.recipient
+        elif kind is CallKind.DELEGATECALL:
+            sender, recipient, value, transfers = caller.sender, caller.recipient, caller.value, False
+        elif kind is CallKind.STATICCALL:
+            is_static = True
+        record = journal.account(target)
+        precompiles = self._state.precompiles
+        delegate = delegate_of(record[CODE]) if self._rules.delegations else None
+        if delegate is not None:
+            record = journal.account(delegate)
+        callee = _Activation(sender, recipient, value, gas, record[CODE], request.input)
+        callee.code_hash = record[CODE_HASH]
+        callee.transfers = transfers
+        callee.is_static = is_static
+        if delegate is None:
+            if target in precompiles:
+                callee.precompile = target
+        elif delegate in precompiles:
+            # EIP-7702: a delegation to a precompile runs empty code.
+            callee.code = b""
+        return self._enter(callee)
+
+    def _create(self, creator: _Activation) -> _Outcome | None:
+        """CREATE, CREATE2."""
+        request = creator.frame.request()
+        journal = self.journal
+        record = journal.account(creator.recipient)
+        nonce: int = record[NONCE]
+        if len(self._stack) > DEPTH_LIMIT or record[BALANCE] < request.value or nonce == MAX_NONCE:
+            return _Outcome(Status.REVERT, request.gas, b"", 0, None, True)
+        address = _new_address(request, creator.recipient, nonce)
+        if self._rules.tracks_access:
+            # Outside of the child's checkpoint: it stays warm when the create fails (EIP-2929).
+            journal.mark(journal.warm, address)
+        journal.set_field(record, NONCE, nonce + 1)
+        if self._collides(address):
+            return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, Failure.COLLISION, True)
+        child = _Activation(creator.recipient, address, request.value, request.gas, request.input, b"")
+        child.creates = True
+        return self._enter(child)
+
+    def _collides(self, address: int) -> bool:
+        record = self.journal.account(address)
+        if record[NONCE] or record[CODE]:
+            return True
+        return self._parameters.create_collides_with_storage and self.journal.has_storage(address)
+
+
+_ENVIRONMENT_FIELDS = tuple(field.name for field in fields(Environment))
+
+
+def _deliver(frame: Frame, outcome: _Outcome) -> None:
+    """Answer a suspended frame.  A successful create leaves no return data (EIP-211)."""
+    _, gas_left, output, result, _, is_create = outcome
+    if not is_create:
+        frame.resume(result, gas_left, output, output)
+    else:
+        frame.resume(result, gas_left, b"" if result else output)
+
+
+def _new_address(request: Request, creator: int, nonce: int) -> int:
+    if request.kind is CallKind.CREATE2:
+        return create2_address(creator, request.salt, request.input)
+    return create_address(creator, nonce)
+
+
+def _cannot_go_on(status: Status) -> HostError:
+    if status is Status.MEMORY_LIMIT:
+        return HostError(
+            "memory_limit",
+            "a frame has paid for more EVM memory than the process can address",
+            hint="raise the address-space limit of the process (ulimit -v), or lower the gas limit",
+        )
+    return HostError("host_function_failed", "a host function failed without saying why")

@@ -1,0 +1,245 @@
+"""What the executor and its hosts say to each other.
+
+Job: the plain values that cross the border (`Message` in, `MessageResult` and `Changes` out) and the
+two protocols that a host implements (`StateReader`, `ProgramSource`).  Invariants: addresses, storage
+keys, storage values, balances (wei) and hashes are non-negative ints, big-endian where bytes are meant
+(an address is below 2^160, everything else below 2^256); gas is an int below 2^63.
+May import: `evmaot.abi`, `evmaot.evm.forks`, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from evmaot.abi.status import CallKind, Status
+from evmaot.errors import HostError
+
+if TYPE_CHECKING:
+    from evmaot.evm.forks import Fork
+    from evmaot.runtime.program import CompiledProgram
+
+DELEGATION_PREFIX = b"\xef\x01\x00"
+"""First bytes of a delegation designator (EIP-7702)."""
+DELEGATION_SIZE_BYTES = 23
+RIPEMD160_ADDRESS = 3
+"""Its touch survives a revert: mainnet block 2,675,119 cleared the account despite running out of gas."""
+
+
+class NotNative(HostError):
+    """A code has no native program: the host may run the whole message otherwise, nothing was committed."""
+
+
+class Account(NamedTuple):
+    """An account as a host knows it.  (A named tuple: a frozen dataclass costs three times as much.)
+
+    `code_hash` is keccak-256 of the code, or None where the host has not computed it.
+    """
+
+    nonce: int = 0
+    balance: int = 0
+    code: bytes = b""
+    code_hash: bytes | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nonce 0, balance 0, no code (EIP-161)."""
+        return not (self.nonce or self.balance or self.code)
+
+
+class Log(NamedTuple):
+    """One LOG0 to LOG4: emitting address, topics (first topic first), data."""
+
+    address: int
+    topics: tuple[int, ...]
+    data: bytes
+
+
+class PrecompileCall(NamedTuple):
+    """A call of a precompiled contract; `address` says which, `recipient` whose state is current."""
+
+    address: int
+    input: bytes
+    gas: int
+    sender: int
+    recipient: int
+    value: int
+    is_static: bool
+    depth: int
+
+
+class PrecompileResult(NamedTuple):
+    """How a precompile ended: RETURN, REVERT, or a halt (then gas and output do not matter)."""
+
+    status: Status
+    gas_left: int = 0
+    output: bytes = b""
+
+
+class StateReader(Protocol):
+    """The world before a message, read lazily, each thing at most once in a message.
+
+    What a method raises surfaces unchanged in the caller of the executor.
+    """
+
+    @property
+    def precompiles(self) -> Container[int]:
+        """Addresses of the precompiled contracts."""
+        ...
+
+    def account(self, address: int) -> Account | None:
+        """The account, None if the state has none (an empty account is not None)."""
+        ...
+
+    def storage(self, address: int, key: int) -> int:
+        """The value of a slot, 0 if never set."""
+        ...
+
+    def has_storage(self, address: int) -> bool:
+        """Whether any slot of the account is set (EIP-7610)."""
+        ...
+
+    def block_hash(self, number: int) -> int:
+        """Hash of one of the 256 blocks before the current one; the executor asks for no other."""
+        ...
+
+    def precompile(self, call: PrecompileCall) -> PrecompileResult:
+        """Run the precompiled contract at `call.address`, which is in `precompiles`."""
+        ...
+
+    def commit(self, changes: Changes) -> None:
+        """Take over what a successful message changed.  The executor never calls it, its callers do."""
+        ...
+
+
+class ProgramSource(Protocol):
+    """Where native code comes from."""
+
+    def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram | None:
+        """The program of a non-empty code under a fork's rules; None if there is none.
+
+        `code_hash` is keccak-256 of the code where it is known without computing it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Block and transaction values, as `abi.layout.ENVIRONMENT` documents them."""
+
+    origin: int = 0
+    gas_price: int = 0
+    coinbase: int = 0
+    number: int = 0
+    timestamp: int = 0
+    gas_limit: int = 0
+    prevrandao: int = 0
+    """PREVRANDAO from Paris (EIP-4399), the difficulty before."""
+    chain_id: int = 1
+    base_fee: int = 0
+    blob_base_fee: int = 0
+    blob_hashes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A depth-0 message: what a transaction amounts to after its checks and its purchase of gas.
+
+    For CREATE `recipient` is the new contract's address and `code` the init code; the sender's nonce is
+    the caller's affair.  For CALL `code` is what runs: the recipient's, or its delegate's (EIP-7702), and
+    `code_address` is where it came from.
+    """
+
+    kind: CallKind
+    """CALL or CREATE."""
+    sender: int
+    recipient: int
+    gas: int
+    code: bytes = b""
+    code_address: int = 0
+    code_hash: bytes | None = None
+    input: bytes = b""
+    value: int = 0
+    is_static: bool = False
+    transfers_value: bool = True
+    """False: `value` is only what CALLVALUE says (system transactions)."""
+    is_delegated: bool = False
+    """The code came through a delegation: a precompile's address then runs nothing (EIP-7702)."""
+    warm_addresses: Iterable[int] = ()
+    warm_slots: Iterable[tuple[int, int]] = ()
+    """Pairs of address and key that the transaction's access list names (EIP-2930)."""
+    transient: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """Transient storage at the start, by address (EIP-1153)."""
+
+
+class Failure(Enum):
+    """Why a message failed where no frame's status says it."""
+
+    COLLISION = "collision"
+    """The address of a create is taken: nonce, code or storage (EIP-684, EIP-7610)."""
+    CODE_DEPOSIT = "code_deposit"
+    """No gas for the code that a create returned (EIP-2)."""
+    CODE_SIZE = "code_size"
+    """More code than the fork allows (EIP-170)."""
+    CODE_PREFIX = "code_prefix"
+    """Code that starts with 0xEF (EIP-3541)."""
+    BALANCE = "balance"
+    """The sender cannot pay the value; nothing ran."""
+    PRECOMPILE = "precompile"
+    """A precompiled contract failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a message did to the state; only what differs from what the reader said.
+
+    `destroyed` (SELFDESTRUCT) are still in `accounts` with what they hold now: the transaction's end deletes
+    them, fees may reach them before.
+    """
+
+    accounts: Mapping[int, Account | None]
+    """Accounts with another nonce, balance, code or existence; None: it exists no more (EIP-161)."""
+    storage: Mapping[int, Mapping[int, int]]
+    """Changed slots by address; 0: cleared."""
+    transient: Mapping[int, Mapping[int, int]]
+    """Transient storage that was written, by address."""
+    created: frozenset[int]
+    destroyed: frozenset[int]
+    touched: frozenset[int]
+    """Accounts that exist, are empty and were touched: to be deleted at the transaction's end (EIP-161)."""
+
+
+NO_CHANGES = Changes({}, {}, {}, frozenset(), frozenset(), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class MessageResult:
+    """How a depth-0 message ended.  After a failure `changes` is empty, and so are logs and refund."""
+
+    status: Status
+    gas_left: int
+    output: bytes
+    """What RETURN or REVERT gave; the deposited code of a create."""
+    refund: int
+    logs: tuple[Log, ...]
+    changes: Changes
+    failure: Failure | None
+    warm_addresses: frozenset[int]
+    """Addresses that became warm, without those that were from the start (EIP-2929)."""
+    warm_slots: frozenset[tuple[int, int]]
+    native_frames: int
+    """Frames that ran compiled code."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the state changes count."""
+        return self.failure is None and self.status.succeeded
+
+
+def delegate_of(code: bytes) -> int | None:
+    """The address a delegation designator points to, None for any other code (EIP-7702)."""
+    if len(code) == DELEGATION_SIZE_BYTES and code.startswith(DELEGATION_PREFIX):
+        return int.from_bytes(code[3:], "big")
+    return None
