@@ -49,7 +49,7 @@ NOT_ON_EELS = "Constantinople"
 @click.option("--cache", type=click.Path(path_type=Path), help="Directory of compiled images to share between runs.")
 @click.pass_context
 @pass_invocation
-def command(invocation: Invocation, /, context: click.Context, **options: Any) -> None:
+def command(invocation: Invocation, context: click.Context, /, **options: Any) -> None:
     """Run GeneralStateTests and EEST state tests natively.
 
     PATHS are .json, .jsonl and .jsonl.xz files, or directories of them. Transactions run on EELS (extra evmaot[eels])
