@@ -1,4 +1,4 @@
-"""Prestates: the JSON that tools write of accounts, read into a `MemoryState`.
+"""Prestates: the JSON that tools write of accounts, read into accounts and storages.
 
 Job: one loader for all forms: alloc (genesis or t8n), state test (its `pre`), prestateTracer (plain, or
 diff mode: its `pre`), anvil state (its `accounts`; the RPC form is hex of gzip).  Invariant: bad input is
@@ -8,8 +8,10 @@ May import: `evmaot.evm.forks`, execution.memory_state, execution.protocol, `evm
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evmaot.errors import InputError
@@ -26,31 +28,43 @@ _ACCOUNT_FIELDS = frozenset(("balance", "nonce", "code", "storage"))
 _WORD_LIMIT = 1 << 256
 _ADDRESS_LIMIT = 1 << 160
 
-Storages = dict[int, dict[int, int]]
+
+@dataclass(frozen=True, slots=True)
+class Prestate:
+    """Accounts, and the slots that are not 0 of those that have any, by address."""
+
+    accounts: Mapping[int, Account] = field(default_factory=dict)
+    storages: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
 
 def load_prestate(data: bytes, subject: str, fork: Fork) -> MemoryState:
-    """A state of a prestate document.  `subject` names it in errors.
+    """A state of a prestate document, as `read_prestate` reads it."""
+    from evmaot.execution.memory_state import MemoryState
+
+    prestate = read_prestate(data, subject)
+    return MemoryState(fork, prestate.accounts, prestate.storages)
+
+
+def read_prestate(data: bytes, subject: str) -> Prestate:
+    """The accounts of a prestate document.  `subject` names it in errors.
 
     Raises InputError: ``prestate_too_large``, ``prestate_not_json``, ``prestate_unknown_form``,
     ``prestate_bad_account``.
     """
-    from evmaot.execution.memory_state import MemoryState
-
-    accounts, storages = read_alloc(_alloc_of(_document(data, subject), subject), subject)
-    return MemoryState(fork, accounts, storages)
+    return read_alloc(_alloc_of(_document(data, subject), subject), subject)
 
 
-def read_alloc(alloc: Mapping[str, Any], subject: str) -> tuple[dict[int, Account], Storages]:
-    """Accounts and storages of ``{address: {balance, nonce, code, storage}}``.
+def read_alloc(alloc: Mapping[str, Any], subject: str) -> Prestate:
+    """The accounts of ``{address: {balance, nonce, code, storage}}``.
 
+    Slots and their values are hex, also without 0x (geth's genesis); other numbers are decimal without it.
     Raises InputError ``prestate_bad_account``.
     """
     accounts: dict[int, Account] = {}
-    storages: Storages = {}
+    storages: dict[int, dict[int, int]] = {}
     for key, fields in alloc.items():
         try:
-            address = _number(key if key.startswith("0x") else "0x" + key, _ADDRESS_LIMIT)
+            address = _number(_as_hex(key), _ADDRESS_LIMIT)
             accounts[address] = Account(
                 nonce=_number(fields.get("nonce") or 0, 1 << 64),
                 balance=_number(fields.get("balance") or 0, _WORD_LIMIT),
@@ -59,7 +73,8 @@ def read_alloc(alloc: Mapping[str, Any], subject: str) -> tuple[dict[int, Accoun
             slots = fields.get("storage") or {}
             if slots:
                 storages[address] = {
-                    _number(slot, _WORD_LIMIT): _number(value, _WORD_LIMIT) for slot, value in slots.items()
+                    _number(_as_hex(slot), _WORD_LIMIT): _number(_as_hex(value), _WORD_LIMIT)
+                    for slot, value in slots.items()
                 }
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
@@ -69,7 +84,7 @@ def read_alloc(alloc: Mapping[str, Any], subject: str) -> tuple[dict[int, Accoun
                 cause=str(error),
                 hint="balance, nonce and storage are numbers (0x... or decimal), code is hex",
             ) from error
-    return accounts, storages
+    return Prestate(accounts, storages)
 
 
 def _document(data: bytes, subject: str) -> Any:
@@ -103,7 +118,7 @@ def _unpacked(text: bytes, subject: str) -> bytes:
 def _alloc_of(document: Any, subject: str) -> Mapping[str, Any]:
     """The part of a document that is accounts by address, told by its form."""
     if isinstance(document, dict):
-        for name in ("accounts", "alloc", "pre"):
+        for name in ("accounts", "alloc", "pre", "prestate"):
             part = document.get(name)
             if isinstance(part, dict):
                 return part
@@ -130,15 +145,22 @@ def _is_account(key: str, value: Any) -> bool:
     return len(digits) <= 40 and isinstance(value, dict) and (not value or bool(value.keys() & _ACCOUNT_FIELDS))
 
 
+def _as_hex(value: Any) -> Any:
+    return "0x" + value if isinstance(value, str) and not value.startswith(("0x", "0X")) else value
+
+
 def _number(value: Any, limit: int) -> int:
     """A JSON number or a text of one: hex with 0x, else decimal."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError(f"{value!r} is no number")
-    if isinstance(value, str):
-        digits = value.strip()
-        number = int(digits, 16) if digits.startswith("0x") and len(digits) > 2 else int(digits or "0", 10)
-    else:
+        raise ValueError(f"a {type(value).__name__} is no number")
+    if isinstance(value, int):
         number = value
+    elif re.fullmatch(r"0[xX][0-9a-fA-F]{0,128}", value):
+        number = int(value[2:] or "0", 16)
+    elif re.fullmatch(r"[0-9]{1,128}", value):
+        number = int(value)
+    else:
+        raise ValueError(f"{value[:80]!r} is no number")
     if not 0 <= number < limit:
-        raise ValueError(f"{value!r} is out of range")
+        raise ValueError(f"{number:#x} is out of range"[:120])
     return number

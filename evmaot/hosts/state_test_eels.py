@@ -13,7 +13,7 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from evmaot.evm.forks import Fork
 from evmaot.hosts.state_test_rejections import is_expected_rejection
@@ -214,8 +214,16 @@ class EelsRunner:
         )
 
 
+class Observer(Protocol):
+    """What processes a case's transaction: EELS, or another host of the executor."""
+
+    def observe(self, test: StateTest, key: CaseKey) -> Observed:
+        """What the case leaves behind."""
+        ...
+
+
 def run_case(
-    runner: EelsRunner, test: StateTest, key: CaseKey, mode: str, native_frames: Callable[[], int]
+    runner: Observer, test: StateTest, key: CaseKey, mode: str, native_frames: Callable[[], int]
 ) -> CaseResult:
     """Run a case and judge it.  `native_frames` gives the number of native frames so far."""
     start, frames = time.perf_counter(), native_frames()

@@ -35,8 +35,8 @@ def asm(text: str) -> bytes:
         elif re.fullmatch(r"x([0-9a-f]{2})+", word):
             code += bytes.fromhex(word[1:])
         elif word[0].isdigit():
-            number = int(word, 0)
-            data = number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big")
+            value = int(word, 0)
+            data = value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
             code += bytes((0x5F + len(data),)) + data
         else:
             code.append(BY_MNEMONIC[word].value)

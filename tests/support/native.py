@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from evmaot.abi.status import CallKind
 from evmaot.codegen.options import CompileOptions, Tier
@@ -163,3 +164,25 @@ def run_native(call: Call, fork: str, tier: str = "optimised") -> Ended:
         result.warm_slots | call.warm_slots if warm else frozenset(),
         result.status.name,
     )
+
+
+def run_code(code: bytes, fork: str, tier: str = "optimised", *, storage: Mapping[int, int] | None = None, **call: Any) -> Ended:
+    """Run one code on a world of its own; other arguments are fields of `Call`."""
+    return run_native(Call(world_of(code, storage=storage), **call), fork, tier)
+
+
+def gas_used(code: bytes, fork: str, tier: str = "optimised", **call: Any) -> int:
+    """Gas that a code takes until it ends without failing."""
+    ended = run_code(code, fork, tier, gas=_PLENTY, **call)
+    assert ended.outcome == "success", ended.reason
+    return _PLENTY - ended.gas_left
+
+
+def result_word(code: bytes, fork: str, tier: str = "optimised", **call: Any) -> int:
+    """What a code leaves on top of its stack, by MSTORE and RETURN behind it."""
+    ended = run_code(code + b"\x60\x00\x52\x60\x20\x60\x00\xf3", fork, tier, **call)
+    assert ended.outcome == "success", ended.reason
+    return int.from_bytes(ended.output, "big")
+
+
+_PLENTY = 10_000_000

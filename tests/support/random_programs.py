@@ -24,7 +24,7 @@ NOBODY: Final = 0xDEAD
 DELEGATED: Final = 0xDE1E
 """An account that delegates to the first of OTHERS (EIP-7702)."""
 _ADDRESSES: Final = (SELF, SENDER, *OTHERS, EMPTY, NOBODY, DELEGATED, 2, 4, 0)
-_SLOTS: Final = (0, 1, 2, (1 << 256) - 1)
+_SLOTS: Final = (0, 1, 2, 3, 4, 5, 1 << 64, (1 << 256) - 1)
 _MAX_TRACKED: Final = 1016
 
 _ZERO_OPERANDS: Final = (
@@ -44,9 +44,10 @@ _CREATIONS: Final = (
 class Builder:
     """Code with labels; `height` is the stack height at this place, if control gets here as planned."""
 
-    def __init__(self, random_: random.Random, fork: Fork) -> None:
+    def __init__(self, random_: random.Random, fork: Fork, flavour: str = "mixed") -> None:
         self.random = random_
         self.fork = fork
+        self.flavour = flavour
         self.height = 0
         self._code = bytearray()
         self._uses: list[tuple[int, int]] = []
@@ -194,7 +195,7 @@ def _storage(b: Builder) -> None:
 
 
 def _account(b: Builder) -> None:
-    names = [name for name in ("BALANCE", "EXTCODESIZE", "EXTCODEHASH", "EXTCODECOPY", "BLOCKHASH", "BLOBHASH")]
+    names = ("BALANCE", "EXTCODESIZE", "EXTCODEHASH", "EXTCODECOPY", "BLOCKHASH", "BLOBHASH")
     name = b.random.choice([name for name in names if b.fork.prices(name)])
     if name == "EXTCODECOPY":
         for _ in range(3):
@@ -364,15 +365,21 @@ def _function(b: Builder, depth: int) -> None:
         height = b.height
 
 
-_PIECES: Final[tuple[tuple[Callable[[Builder], None], int], ...]] = (
-    (_pure, 30), (_shuffle, 20), (_value, 10), (_memory, 14), (_storage, 8), (_account, 4), (_log, 2),
-    (_call, 4), (_create, 1), (_long, 1), (_broken, 1),
-)  # fmt: skip
+Piece = Callable[[Builder], None]
+FLAVOURS: Final[dict[str, tuple[tuple[Piece, int], ...]]] = {
+    "mixed": (
+        (_pure, 30), (_shuffle, 20), (_value, 10), (_memory, 14), (_storage, 8), (_account, 4), (_log, 2),
+        (_call, 4), (_create, 1), (_long, 1), (_broken, 1),
+    ),
+    "storage": ((_storage, 40), (_shuffle, 5), (_value, 5), (_call, 8), (_create, 1), (_account, 1)),
+    "stack": ((_pure, 30), (_shuffle, 60), (_value, 10), (_memory, 5), (_long, 2)),
+}  # fmt: skip
+"""What programs are made of: pieces and their weights."""
 _BRANCHES: Final = ((_branch, 4), (_loop, 2), (_function, 2))
 
 
 def _body(b: Builder, depth: int, size: int) -> None:
-    pieces: list[tuple[Callable[..., None], int]] = [*_PIECES, *(_BRANCHES if depth > 0 else ())]
+    pieces: list[tuple[Callable[..., None], int]] = [*FLAVOURS[b.flavour], *(_BRANCHES if depth > 0 else ())]
     kinds, weights = [piece for piece, _ in pieces], [weight for _, weight in pieces]
     for _ in range(b.random.randint(1, 2 * size)):
         piece = b.random.choices(kinds, weights)[0]
@@ -403,9 +410,9 @@ def _end(b: Builder) -> None:
         b.op("REVERT" if kind < 0.28 else "RETURN")
 
 
-def random_code(random_: random.Random, fork: Fork, *, size: int = 12, depth: int = 2) -> bytes:
+def random_code(random_: random.Random, fork: Fork, flavour: str, *, size: int = 12, depth: int = 2) -> bytes:
     """One program."""
-    b = Builder(random_, fork)
+    b = Builder(random_, fork, flavour)
     if random_.random() < 0.1:
         b.place(b.label())
     _body(b, depth, size)
@@ -413,16 +420,16 @@ def random_code(random_: random.Random, fork: Fork, *, size: int = 12, depth: in
     return b.code()
 
 
-def random_call(seed: int | str, fork: str, *, gas: int = 150_000) -> Call:
+def random_call(seed: int | str, fork: str, *, flavour: str = "mixed", gas: int = 150_000) -> Call:
     """A call on a world of generated contracts."""
     random_ = random.Random(f"{seed} {fork}")
     rules = FORKS[fork]
     others = {
-        number: Contract(random_code(random_, rules, size=4, depth=1), balance=7, storage={0: 1, 1: 2})
+        number: Contract(random_code(random_, rules, flavour, size=4, depth=1), balance=7, storage={0: 1, 1: 2})
         for number in OTHERS
     }
     world = {
-        SELF: Contract(random_code(random_, rules), balance=1000, storage={0: 5, 2: _MAX_TRACKED}),
+        SELF: Contract(random_code(random_, rules, flavour), balance=1000, storage={0: 5, 2: 1016, 4: 1, 1 << 64: 9}),
         **others,
         SENDER: Contract(balance=10**18),
         EMPTY: Contract(nonce=0),

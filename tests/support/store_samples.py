@@ -86,9 +86,13 @@ def no_rules(library: bytes) -> str | None:
 
 def open_store(path: Path, **options: Any) -> ArtifactDirectory:
     """A store that takes libraries that are none."""
-    defaults = {"create": True, "library_rules": no_rules, "lock_timeout_seconds": 0.0, "system": QuickSystem()}
-    options = defaults | options
-    return ArtifactDirectory.open(path, **options)
+    defaults: dict[str, Any] = {
+        "create": True,
+        "library_rules": no_rules,
+        "lock_timeout_seconds": 0.0,
+        "system": QuickSystem(),
+    }
+    return ArtifactDirectory.open(path, **(defaults | options))
 
 
 def errors(findings: Sequence[Finding]) -> list[Finding]:

@@ -42,6 +42,11 @@ def _eat() -> int:
         held.append(bytearray(16 << 20))
 
 
+def _interrupt() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
 def _abort(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
@@ -75,7 +80,7 @@ _VERBS: dict[str, Any] = {
     "spin": _spin,
     "eat": _eat,
     "kill": lambda number: os.kill(os.getpid(), number),
-    "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT) or "still here",
+    "interrupt": _interrupt,
     "exit": lambda code: os._exit(code),
     "abort": _abort,
     "talk": _talk,

@@ -138,7 +138,9 @@ def _sstore(_: Target) -> str:
     known = w.compare("ne", w.load(slot, _ENTRY("state")), "0")
     cache = w.get("storage_cache", "ptr")
     count, capacity = (w.load(cache, STORAGE_CACHE.offset(name)) for name in ("dirty_count", "dirty_capacity"))
-    room = w.compare("ult", count, capacity)
+    # An entry that is dirty already needs no room, and the host does not know its value: it must not be asked.
+    is_dirty = w.compare("eq", w.load(slot, _ENTRY("state")), str(_DIRTY))
+    room = w.op("or", w.compare("ult", count, capacity), is_dirty, "i1")
     usable = w.op("and", w.op("and", known, room, "i1"), _entry_holds(w, slot), "i1")
     w.branch(usable, write, ask)
     w.start(write)

@@ -1,7 +1,8 @@
 """Helpers of CALL*, CREATE* and SELFDESTRUCT.
 
 Job: pay, and fill the frame's request; the driver runs the child.  `%rules` is a constant table of
-fork parameters in the order given here.  May import: `evmaot.abi`, `builtins.frame_writer`.
+fork parameters in the order of the opcode's row.  May import: `evmaot.abi`, `evmaot.evm.opcodes`,
+`builtins.frame_writer`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,13 @@ from collections.abc import Callable, Mapping
 from evmaot.abi.status import AccountFlag, CallKind, Status
 from evmaot.codegen.builtins.frame_writer import FrameWriter, surcharge
 from evmaot.codegen.builtins.writer import function
+from evmaot.evm.opcodes import BY_MNEMONIC
 from evmaot.target import Target
 
-CALL_RULES = (
-    "cold_account",
-    "call_value",
-    "call_stipend",
-    "new_account",
-    "new_account_needs_value",
-    "keeps_one_64th",
-    "delegated_account",
-)
-CREATE_RULES = ("initcode_word", "max_initcode_size_bytes", "keeps_one_64th", "keccak_word")
-SELFDESTRUCT_RULES = ("cold_selfdestruct", "selfdestruct_new_account", "new_account_needs_value")
+CALL_RULES = BY_MNEMONIC["CALL"].parameters
+CREATE_RULES = BY_MNEMONIC["CREATE2"].parameters
+"""Also for CREATE, for which what it does not consult is 0."""
+SELFDESTRUCT_RULES = BY_MNEMONIC["SELFDESTRUCT"].parameters
 _WORD = 32
 
 

@@ -118,7 +118,7 @@ def test_warm_from_the_start_is_not_reported_as_warmed() -> None:
     journal.mark(journal.warm, B)
     journal.mark(journal.storage_of(A).warm, 2)
     journal.mark(journal.storage_of(B).warm, 3)
-    assert journal.warmed() == ({B}, {(A, 2), (B, 3)})
+    assert journal.warmed() == (frozenset({B}), frozenset({(A, 2), (B, 3)}))
 
 
 def test_a_new_message_sees_nothing_of_the_last() -> None:

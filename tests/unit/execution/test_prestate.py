@@ -17,7 +17,7 @@ from evmaot.execution.protocol import Account
 OSAKA = FORKS["osaka"]
 ALLOC = {
     "0x00000000000000000000000000000000000000aa": {
-        "balance": "0x10", "nonce": 3, "code": "0x6001", "storage": {"0x01": "0xff", "2": "5"},
+        "balance": "0x10", "nonce": 3, "code": "0x6001", "storage": {"0x01": "0xff", "10": "0f"},
     },
     "00000000000000000000000000000000000000bb": {"balance": "17"},
 }  # fmt: skip
@@ -33,6 +33,7 @@ def load(document: Any) -> Any:
         ALLOC,
         {"alloc": ALLOC, "config": {}},
         {"pre": ALLOC, "env": {}, "post": {}},
+        {"prestate": ALLOC},
         {"some_test": {"pre": ALLOC, "env": {}}},
         {"post": {}, "pre": ALLOC},
         {"jsonrpc": "2.0", "id": 1, "result": ALLOC},
@@ -42,7 +43,7 @@ def load(document: Any) -> Any:
 def test_every_form_gives_the_same_state(document: Any) -> None:
     state = load(document)
     assert state.accounts == {0xAA: Account(3, 16, b"\x60\x01"), 0xBB: Account(0, 17)}
-    assert state.storages == {0xAA: {1: 255, 2: 5}}
+    assert state.storages == {0xAA: {1: 255, 16: 15}}
 
 
 def test_the_answer_of_anvil_dump_state_is_unpacked() -> None:
