@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import lzma
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,18 @@ def state_test_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_tests(files: Sequence[Path]) -> Iterator[StateTest]:
-    """All tests of the files, in order.  Raises InputError `bad_state_test`."""
+    """All tests of the files, in order.  Raises InputError `bad_state_test`.
+
+    Fillers cut long names, so an id may come again: then ``#2`` and so on tells the tests apart.
+    """
+    seen: Counter[str] = Counter()
+    for test in _tests_as_named(files):
+        seen[test.id] += 1
+        count = seen[test.id]
+        yield test if count == 1 else replace(test, id=f"{test.id}#{count}")
+
+
+def _tests_as_named(files: Sequence[Path]) -> Iterator[StateTest]:
     for file in files:
         name = file.name.split(".", 1)[0]
         try:
