@@ -1,0 +1,228 @@
+"""Sources and forks to units: what has to be compiled, and what is there already.
+
+Job: read the inputs once, merge equal codes, merge forks whose rules a code can't tell apart, and look every unit up.
+Invariants: a unit is planned once however many sources and forks ask for it; the plan depends on the inputs' content
+and the store, never on their order in time.  A code that is in the store is neither decoded nor hashed with keccak:
+its manifest knows both.  May import: `evmaot.build_report`, `evmaot.toolchain`, `evmaot.store`, `evmaot.inputs`,
+`evmaot.evm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from evmaot.build_report import MAX_LABELS, BuildRequest, UnitReport, UnitStatus
+from evmaot.errors import UsageError
+from evmaot.evm.forks import FORKS, Fork
+from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
+from evmaot.evm.keccak import keccak256
+from evmaot.inputs.problems import make_problem
+from evmaot.inputs.source import ContractSource, InputLimits, Problem
+from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
+from evmaot.store.keys import unit_key
+from evmaot.store.manifest import MAX_MEMBERS
+from evmaot.toolchain import Toolchain
+
+MAX_PACK_CODE_BYTES: Final = 32 << 20
+"""Code in one pack; machine code is about 20 times as long, and a library may have 1 GiB."""
+_LEGACY_CODE_LIMIT: Final = InputLimits().code_size_bytes
+
+
+@dataclass(slots=True)
+class Code:
+    """One distinct code and who has it."""
+
+    data: bytes
+    sha256: str
+    labels: list[str]
+    sources: int = 0
+
+
+@dataclass(slots=True)
+class Unit:
+    """One code under one set of rules."""
+
+    key: str
+    code: Code
+    opcodes: str
+    """Bitmap, hex."""
+    rules: str
+    """Digest, hex."""
+    forks: tuple[str, ...]
+    report: UnitReport
+
+    @property
+    def symbol(self) -> str:
+        """Entry symbol; 128 bits of the key name nothing twice."""
+        return f"u_{self.key[:32]}"
+
+    @property
+    def compile_rules(self) -> CompileRules:
+        """The rules as the compiler takes them."""
+        return restrict(FORKS[self.forks[0]], opcodes_of_bitmap(self.opcodes))
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that was asked for."""
+
+    codes: int
+    sources: int
+    problems: list[Problem]
+    units: list[Unit]
+    """By key."""
+    misses: list[Unit]
+    """Of these, what has to be compiled; by key."""
+
+
+def check_request(request: BuildRequest) -> None:
+    """Raise UsageError ``bad_build_option`` for a value out of range."""
+    wrong = None
+    if not 1 <= request.pack_size <= MAX_MEMBERS:
+        wrong = f"a pack holds 1 to {MAX_MEMBERS} contracts, not {request.pack_size}"
+    elif not 1 <= request.jobs <= 1024:
+        wrong = f"1 to 1024 jobs at a time, not {request.jobs}"
+    elif request.timeout_seconds <= 0 or request.memory_limit_bytes <= 0 or request.flush_seconds <= 0:
+        wrong = "limits of time and memory are positive"
+    elif not request.forks:
+        wrong = "at least one fork"
+    if wrong is not None:
+        raise UsageError("bad_build_option", wrong)
+
+
+def gather(request: BuildRequest) -> tuple[list[Code], int, list[Problem]]:
+    """Distinct codes in the order of their first source, number of sources, and problems."""
+    codes: dict[str, Code] = {}
+    problems: list[Problem] = []
+    count = 0
+    for item in request.sources:
+        problem = item if isinstance(item, Problem) else _judged(item)
+        if problem is not None:
+            problems.append(problem)
+            if request.fail_fast and problem.severity == "error":
+                break
+            continue
+        assert isinstance(item, ContractSource)
+        count += 1
+        sha256 = hashlib.sha256(item.code).hexdigest()
+        code = codes.setdefault(sha256, Code(item.code, sha256, []))
+        code.sources += 1
+        if len(code.labels) < MAX_LABELS and item.label not in code.labels:
+            code.labels.append(item.label)
+    return list(codes.values()), count, problems
+
+
+def _judged(source: ContractSource) -> Problem | None:
+    """What the input layer refuses is refused whoever made the source."""
+    size_bytes = len(source.code)
+    if size_bytes == 0:
+        return make_problem("empty_code", source.origin, "there is no code")
+    if size_bytes > _LEGACY_CODE_LIMIT:
+        message = f"the code has {size_bytes} bytes, at most {_LEGACY_CODE_LIMIT}"
+        return make_problem("code_too_long", source.origin, message)
+    if source.code[0] == 0xEF:
+        return make_problem("invalid_ef_code", source.origin, "the code begins with 0xEF")
+    return None
+
+
+def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory | None, index: StoreIndex) -> Plan:
+    """Units of the request, looked up in the store."""
+    codes, sources, problems = gather(request)
+    units = sorted(_units(request.forks, tools, index, codes), key=lambda unit: unit.key)
+    lookup = Lookup(tools, store, index)
+    misses = []
+    for unit in units:
+        found = None if request.force else lookup.find(unit)
+        if found is not None:
+            mark_cached(unit, found)
+        elif not (request.force or store is None) and _known_to_fail(request, tools, store, unit):
+            pass
+        else:
+            misses.append(unit)
+    return Plan(len(codes), sources, problems, units, misses)
+
+
+def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:
+    profile = tools.profile.digest
+    for code in codes:
+        opcodes = index.opcodes(profile, code.sha256)
+        if opcodes is None:
+            opcodes = opcode_bitmap(tools.reachable_opcodes(code.data))
+        known = index.rules_by_fork(profile, code.sha256)
+        by_rules: dict[str, list[str]] = {}
+        for fork in forks:
+            rules = known.get(fork.name) or rules_digest(fork, opcodes)
+            by_rules.setdefault(rules, []).append(fork.name)
+        for rules, names in by_rules.items():
+            key = unit_key(profile, rules, code.sha256, len(code.data))
+            report = UnitReport(
+                unit_key=key,
+                code_hash=None,
+                code_sha256=code.sha256,
+                code_size_bytes=len(code.data),
+                label=code.labels[0],
+                labels=tuple(code.labels),
+                sources=code.sources,
+                forks=tuple(names),
+                rules=rules,
+                status=UnitStatus.PLANNED,
+            )
+            yield Unit(key, code, opcodes, rules, tuple(names), report)
+
+
+class Lookup:
+    """Finds units in an index, and sees once per pack whether its library is there."""
+
+    def __init__(self, tools: Toolchain, store: ArtifactDirectory | None, index: StoreIndex) -> None:
+        self._profile = tools.profile.digest
+        self._store = store
+        self.index = index
+        self._there: dict[str, bool] = {}
+
+    def find(self, unit: Unit) -> Entry | None:
+        """The stored member for a unit; None as well where its library is gone."""
+        found = self.index.find(self._profile, unit.code.sha256, unit.rules)
+        return found if found is not None and self._is_there(found.pack) else None
+
+    def _is_there(self, pack: Pack) -> bool:
+        sha256 = pack.manifest.object.sha256
+        if sha256 not in self._there:
+            self._there[sha256] = self._store is not None and self._store.library_is_there(pack)
+        return self._there[sha256]
+
+
+def mark_cached(unit: Unit, entry: Entry) -> None:
+    """The unit is in the store."""
+    unit.report.status = UnitStatus.CACHED
+    unit.report.code_hash = entry.member.code_hash
+    unit.report.pack = entry.pack.manifest.object.sha256
+
+
+def _known_to_fail(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory, unit: Unit) -> bool:
+    record = store.failure(tools.profile, unit.key)
+    if record is None or not record.holds(request.timeout_seconds, request.memory_limit_bytes):
+        return False
+    report = unit.report
+    report.status = UnitStatus.FAILED
+    report.code_hash = keccak256(unit.code.data).hex()
+    report.reason, report.message, report.remembered = record.reason, record.message, True
+    report.hint = "it failed in an earlier build; --force tries it again"
+    return True
+
+
+def chunked(units: list[Unit], pack_size: int) -> list[list[Unit]]:
+    """Units of each pack: decided before anything is compiled, so that equal builds make equal packs."""
+    chunks: list[list[Unit]] = []
+    room = 0
+    for unit in units:
+        size_bytes = len(unit.code.data)
+        if not chunks or len(chunks[-1]) >= pack_size or room < size_bytes:
+            chunks.append([])
+            room = MAX_PACK_CODE_BYTES
+        chunks[-1].append(unit)
+        room -= size_bytes
+    return chunks

@@ -1,0 +1,157 @@
+"""Publication: how a pack gets into a store.
+
+Job: write a library and its manifest so that a crash, a kill, a full disk or a power loss at any call leaves a store
+that verifies.  Order: library to `tmp/` (checked, 0444, synced), renamed to its content name, directories synced;
+then the manifest the same way: that rename is the commit.  Invariants: a published path is never written to and
+never gets other bytes; nothing after the commit can fail the publication.  May import: `evmaot.errors`, the store's
+lower modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evmaot.errors import CompilerBug, EvmaotError, StoreError
+from evmaot.store.files import Durability, StoreFiles, translated
+from evmaot.store.keys import Profile, profile_document
+from evmaot.store.manifest import MAX_MANIFEST_BYTES, PackManifest, parse, to_json
+
+LibraryRules = Callable[[bytes], "str | None"]
+"""First ELF rule that a library breaks, None where it keeps all (`evmaot.store.elf_rules.check_library`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPack:
+    """A pack to publish."""
+
+    library: bytes
+    manifest: PackManifest
+    profile: Profile
+    check: Callable[[Path], None] | None = None
+    """Called with the written, not yet published library; raises what is wrong with it."""
+
+
+def publish_batch(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
+    """Publish packs; answers the paths of their libraries.  The caller holds the store's lock.
+
+    Raises StoreError (``elf_rule:<rule>``, ``store_full``, ``store_not_writable``, ``store_io``), and what a check
+    raises; then every pack is either published or not there.
+    """
+    step = 1 if files.durability is Durability.FULL else max(1, len(packs))
+    published: list[Path] = []
+    for start in range(0, len(packs), step):
+        published += _publish(files, packs[start : start + step], library_rules)
+    return published
+
+
+def _publish(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
+    manifests = [_judged(pack, library_rules) for pack in packs]
+    temporaries: list[Path] = []
+    try:
+        with translated("write to the store", files.paths.root):
+            for profile in {pack.profile for pack in packs}:
+                ensure_profile(files, profile)
+            for pack in packs:
+                temporaries.append(files.write_temporary(pack.library, 0o444, suffix=".so"))
+                if pack.check is not None:
+                    pack.check(temporaries[-1])
+            targets = [files.paths.object(pack.manifest.object.sha256) for pack in packs]
+            for temporary, target in zip(temporaries, targets, strict=True):
+                _place(files, temporary, target)
+            files.sync_directories(target.parent for target in targets)
+            temporaries.clear()
+            for pack, data in zip(packs, manifests, strict=True):
+                temporaries.append(_write_manifest(files, pack, data))
+            for pack, temporary in zip(packs, temporaries, strict=True):
+                path = files.paths.manifest(pack.profile.short, pack.manifest.object.sha256)
+                if temporary != path:
+                    files.system.rename(str(temporary), str(path))
+    except BaseException:
+        for temporary in temporaries:
+            if temporary.parent == files.paths.tmp:
+                files.discard(temporary)
+        raise
+    # Committed.  If the names can't be synced the worst is that a power loss takes the packs with it.
+    with contextlib.suppress(OSError):
+        files.sync_directories(files.paths.packs(pack.profile.short) for pack in packs)
+    return targets
+
+
+def _judged(pack: NewPack, library_rules: LibraryRules) -> bytes:
+    """The manifest's bytes, once pack and library are found to be what they should."""
+    record = pack.manifest.object
+    if hashlib.sha256(pack.library).hexdigest() != record.sha256 or len(pack.library) != record.size:
+        raise CompilerBug("a pack's manifest is of another library")
+    if pack.manifest.profile != pack.profile.digest:
+        raise CompilerBug("a pack's manifest is of another profile")
+    broken = library_rules(pack.library)
+    if broken is not None:
+        raise StoreError(
+            f"elf_rule:{broken}",
+            "a linked library breaks a rule for published libraries",
+            context={"rule": broken, "soname": record.soname},
+            hint="leave out --linker: evmaot links by itself",
+        )
+    return to_json(pack.manifest)
+
+
+def ensure_profile(files: StoreFiles, profile: Profile) -> None:
+    """Make the directories and the document of a profile where they are missing.  Raises OSError."""
+    paths = files.paths
+    files.make_directory(paths.profile(profile.short))
+    files.make_directory(paths.packs(profile.short))
+    document, wanted = paths.profile_document(profile.short), profile_document(profile)
+    try:
+        if files.read(document, len(wanted)) == wanted:
+            return
+    except (OSError, EvmaotError):
+        pass  # missing or damaged: its content follows from its name
+    files.replace_document(document, wanted)
+    files.sync_directory(document.parent)
+
+
+def _place(files: StoreFiles, temporary: Path, target: Path) -> None:
+    """Give a written library its content name."""
+    files.make_directory(target.parent)
+    sha256 = target.stem
+    try:
+        same = files.sha256(target)[0] == sha256
+    except FileNotFoundError:
+        pass
+    else:
+        if same:
+            files.discard(temporary)
+            return
+        # Damaged since it was published.  Another file under its name is right: no process loads damaged bytes.
+        quarantine_file(files, target, sha256)
+    files.system.rename(str(temporary), str(target))
+
+
+def _write_manifest(files: StoreFiles, pack: NewPack, data: bytes) -> Path:
+    """The manifest as a temporary file; or its own path, where the same members are published already."""
+    path = files.paths.manifest(pack.profile.short, pack.manifest.object.sha256)
+    try:
+        published = parse(files.read(path, MAX_MANIFEST_BYTES))
+    except (OSError, EvmaotError):
+        return files.write_temporary(data, suffix=".json")
+    if published.profile == pack.manifest.profile and published.object == pack.manifest.object:
+        there = {(member.code_sha256, member.rules): set(member.forks) for member in published.members}
+        mine = {(member.code_sha256, member.rules): set(member.forks) for member in pack.manifest.members}
+        if all(forks <= there.get(key, set()) for key, forks in mine.items()):
+            return path
+    return files.write_temporary(data, suffix=".json")
+
+
+def quarantine_file(files: StoreFiles, path: Path, object_sha256: str) -> Path:
+    """Move a damaged file aside; answers its new path.  Raises OSError."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(files.system.now_seconds()))
+    directory = files.paths.quarantined(stamp, object_sha256)
+    files.make_directory(directory)
+    target = directory / path.name
+    files.system.rename(str(path), str(target))
+    return target

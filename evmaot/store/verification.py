@@ -1,0 +1,114 @@
+"""Verification: is what lies in a store what was published.
+
+Job: findings of level ``meta`` (documents, names, sizes, owners, modes) and ``hash`` (the bytes of every library).
+Invariants: it changes nothing, and never stops at the first finding; an unreferenced or left-over file is a note and
+no damage.  May import: `evmaot.errors`, the store's lower modules.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from evmaot.errors import EvmaotError, UsageError
+from evmaot.store.files import StoreFiles
+from evmaot.store.findings import Finding, Severity
+from evmaot.store.index import Pack, StoreIndex
+from evmaot.store.negative import MAX_NEGATIVE_BYTES, parse_record
+from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
+from evmaot.store.removal import leftovers, unreferenced
+
+LEVELS: Final = ("meta", "hash")
+
+
+def verify(files: StoreFiles, index: StoreIndex, level: str) -> list[Finding]:
+    """All findings, in an order that depends on names only.  Raises UsageError ``unknown_level``."""
+    if level not in LEVELS:
+        raise UsageError(
+            "unknown_level",
+            f"unknown verification level {level!r}",
+            context={"level": level, "known": list(LEVELS)},
+            hint="one of: " + ", ".join(LEVELS),
+        )
+    findings = [
+        # A newer version's document is not damage: this version leaves it alone.
+        Finding(f.code, f.subject, f.message, Severity.NOTE) if f.code == "format_newer" else f
+        for f in index.refusals
+    ]
+    # Packs of several profiles may refer to one library; each is judged once.
+    judged: dict[Path, Finding | None] = {}
+    for pack in index.packs:
+        if pack.object_path not in judged:
+            judged[pack.object_path] = _library(files, pack, level)
+            found = judged[pack.object_path]
+            if found is not None:
+                findings.append(found)
+    for look in (_duplicates(files, index), _strays(files), _records(files)):
+        try:
+            findings += look
+        except EvmaotError as error:
+            path = str(error.context.get("path", files.paths.root))
+            findings.append(Finding(error.reference, files.subject(Path(path)), error.cause or error.message))
+    return findings
+
+
+def _library(files: StoreFiles, pack: Pack, level: str) -> Finding | None:
+    path, record = pack.object_path, pack.manifest.object
+    subject = files.subject(path)
+    try:
+        files.trusted_directory(path.parent)
+        with files.opened(path) as (_, status):
+            if status.st_size != record.size:
+                return Finding(
+                    "size_mismatch", subject, f"the library has {status.st_size} bytes, its manifest says {record.size}"
+                )
+            if stat.S_IMODE(status.st_mode) & 0o222:
+                message = f"the library can be written to: mode {stat.S_IMODE(status.st_mode):04o}"
+                return Finding("library_writable", subject, message)
+        if level == "hash":
+            sha256, _ = files.sha256(path)
+            if sha256 != record.sha256:
+                return Finding("hash_mismatch", subject, f"the library's SHA-256 is {sha256}")
+    except FileNotFoundError:
+        return Finding("library_missing", subject, f"{files.subject(pack.manifest_path)} refers to it")
+    except EvmaotError as error:
+        return Finding(error.reference, subject, error.cause or error.message)
+    except OSError as error:
+        return Finding("unreadable", subject, error.strerror or str(error))
+    return None
+
+
+def _duplicates(files: StoreFiles, index: StoreIndex) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], Pack] = {}
+    for entry in index:
+        key = (entry.pack.manifest.profile, entry.member.code_sha256, entry.member.rules)
+        first = seen.setdefault(key, entry.pack)
+        if first is not entry.pack:
+            message = f"0x{entry.member.code_hash} is in {files.subject(first.manifest_path)} as well"
+            yield Finding("duplicate_member", files.subject(entry.pack.manifest_path), message, Severity.NOTE)
+
+
+def _strays(files: StoreFiles) -> Iterator[Finding]:
+    for path in unreferenced(files):
+        yield Finding("unreferenced", files.subject(path), "a library that no manifest refers to", Severity.NOTE)
+    for path in leftovers(files):
+        yield Finding("leftover", files.subject(path), "left by a process that was interrupted", Severity.NOTE)
+
+
+def _records(files: StoreFiles) -> Iterator[Finding]:
+    for profile_id in files.names(files.paths.negative):
+        if PROFILE_ID.fullmatch(profile_id) is None:
+            continue
+        directory = files.paths.negative / profile_id
+        for name in files.names(directory):
+            if MANIFEST_NAME.fullmatch(name) is None or DIGEST.fullmatch(name[:64]) is None:
+                continue
+            try:
+                record = parse_record(files.read(directory / name, MAX_NEGATIVE_BYTES), name[:64])
+            except (OSError, EvmaotError):
+                record = None
+            if record is None:
+                message = "a remembered failure that can't be read; it counts as none"
+                yield Finding("negative_unusable", files.subject(directory / name), message, Severity.NOTE)

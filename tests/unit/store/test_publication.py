@@ -1,0 +1,160 @@
+"""Publication: the bytes, modes and names that a pack has, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evmaot.errors import CompilerBug, LoadError, StoreError
+from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.files import Durability
+from evmaot.store.manifest import parse
+from evmaot.store.publication import NewPack
+from tests.support.store_samples import (
+    ScriptedSystem,
+    ShortWriteSystem,
+    errors,
+    labels,
+    open_store,
+    pack,
+    profile,
+    tree,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactDirectory:
+    return open_store(tmp_path / "store")
+
+
+def test_a_library_is_named_by_its_content_and_can_not_be_written(store: ArtifactDirectory) -> None:
+    library, manifest, of = pack("a b")
+    path = store.publish(library, manifest, of)
+    sha256 = manifest.object.sha256
+    assert path == store.paths.root / "v1/objects" / sha256[:2] / f"{sha256}.so"
+    assert path.read_bytes() == library
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    document = store.paths.root / "v1/profiles" / of.digest[:16] / "packs" / f"{sha256}.json"
+    assert parse(document.read_bytes()) == manifest
+    assert not list(store.paths.tmp.iterdir())
+    assert store.verify("hash") == []
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_every_durability_publishes_the_same(tmp_path: Path, durability: Durability) -> None:
+    store = open_store(tmp_path / "s", durability=durability)
+    packs = [NewPack(*pack(name)) for name in ("a", "b c", "d")]
+    assert len(store.publish_batch(packs)) == 3
+    assert labels(store) == ["a", "b", "c", "d"]
+    assert store.verify("hash") == []
+
+
+def test_no_sync_without_durability(tmp_path: Path) -> None:
+    calls: list[str] = []
+    for durability in (Durability.NONE, Durability.FULL):
+        system = ScriptedSystem(0, calls.append, ("fsync",))
+        open_store(tmp_path / durability.value, durability=durability, system=system).publish(*pack("a"))
+        assert (system.calls > 0) is (durability is Durability.FULL)
+
+
+def test_a_batch_shares_the_syncs_of_its_directories(tmp_path: Path) -> None:
+    counts = {}
+    for durability in (Durability.BATCH, Durability.FULL):
+        store = open_store(tmp_path / durability.value, durability=durability)
+        store.publish(*pack("first"))
+        system = ScriptedSystem(0, lambda name: None, ("fsync",))
+        again = open_store(tmp_path / durability.value, durability=durability, system=system)
+        before = system.calls
+        again.publish_batch([NewPack(*pack(f"x{number}")) for number in range(20)])
+        counts[durability] = system.calls - before
+    assert counts[Durability.BATCH] < counts[Durability.FULL]
+
+
+def test_publishing_twice_changes_nothing(store: ArtifactDirectory) -> None:
+    store.publish(*pack("a b"))
+    before = tree(store.paths.root)
+    inode = store.packs()[0].object_path.stat().st_ino
+    store.publish(*pack("a b"))
+    assert tree(store.paths.root) == before
+    assert store.packs()[0].object_path.stat().st_ino == inode
+
+
+def test_publishing_again_brings_removed_members_back(store: ArtifactDirectory) -> None:
+    library, manifest, of = pack("a b")
+    store.publish(library, manifest, of)
+    gone = manifest.members[0]
+    store.remove_members([(of.digest, gone.code_sha256, gone.rules)])
+    assert len(store.index()) == 1
+    store.publish(library, manifest, of)
+    assert labels(store) == ["a", "b"]
+
+
+def test_two_profiles_may_share_a_library(store: ArtifactDirectory) -> None:
+    library, manifest, _ = pack("a")
+    for name in ("one", "two"):
+        store.publish(library, replace(manifest, profile=profile(name).digest), profile(name))
+    assert len(store.packs()) == 2
+    store.remove_members([(profile("one").digest, manifest.members[0].code_sha256, manifest.members[0].rules)])
+    assert [pack.profile.profile for pack in store.packs()] == [profile("two")]
+    assert store.verify("hash") == []
+
+
+def test_a_damaged_library_is_replaced_and_kept_aside(store: ArtifactDirectory) -> None:
+    path = store.publish(*pack("a"))
+    path.chmod(0o600)
+    path.write_bytes(b"damaged")
+    path.chmod(0o444)
+    assert store.publish(*pack("a")) == path
+    assert store.verify("hash") == []
+    (aside,) = store.paths.quarantine.rglob("*.so")
+    assert aside.read_bytes() == b"damaged"
+
+
+def test_a_library_that_breaks_a_rule_is_not_written(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s", library_rules=lambda data: "needed")
+    before = tree(store.paths.root)
+    with pytest.raises(StoreError) as caught:
+        store.publish(*pack("a"))
+    assert caught.value.reference == "elf_rule:needed"
+    assert {name for name in tree(store.paths.root) if not name.startswith("locks/")} == {*before}
+
+
+def test_the_rules_of_elf_are_the_default(tmp_path: Path) -> None:
+    store = ArtifactDirectory.open(tmp_path / "s", create=True)
+    with pytest.raises(StoreError) as caught:
+        store.publish(*pack("a"))
+    assert caught.value.reference == "elf_rule:elf_header"
+
+
+def test_a_check_that_fails_leaves_nothing(store: ArtifactDirectory) -> None:
+    seen: list[bytes] = []
+
+    def check(path: Path) -> None:
+        seen.append(path.read_bytes())
+        raise LoadError("self_test_failed", "no")
+
+    library, manifest, of = pack("a")
+    with pytest.raises(LoadError):
+        store.publish_batch([NewPack(library, manifest, of, check)])
+    assert seen == [library]
+    assert len(store.index()) == 0
+    assert not list(store.paths.tmp.iterdir())
+    assert store.verify("hash") == []
+
+
+def test_a_manifest_of_another_library_or_profile_is_our_own_fault(store: ArtifactDirectory) -> None:
+    library, manifest, of = pack("a")
+    with pytest.raises(CompilerBug):
+        store.publish(library + b"x", manifest, of)
+    with pytest.raises(CompilerBug):
+        store.publish(library, manifest, profile("two"))
+
+
+def test_short_writes_are_continued(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s", system=ShortWriteSystem())
+    store.publish(*pack("a b"))
+    assert errors(open_store(tmp_path / "s").verify("hash")) == []
+    assert labels(store) == ["a", "b"]
