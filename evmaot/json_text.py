@@ -63,11 +63,10 @@ def _check_depth(data: bytes, limit: int) -> None:
     if b'"' in data:
         data = _STRING.sub(b"", data)
     # Each time, every innermost pair goes: one level less everywhere, and much less to count.
-    for removed in (1, 2):
+    removals = min(2, limit)
+    for _ in range(removals):
         data = data.replace(b"[]", b"")
-        if data.count(b"[") + removed <= limit:
-            return
-    if max(accumulate(map(_STEPS.__getitem__, data)), default=0) + 2 > limit:
+    if max(accumulate(map(_STEPS.__getitem__, data)), default=0) + removals > limit:
         raise JsonTooDeep(f"JSON that nests deeper than {limit} levels")
 
 

@@ -1,7 +1,7 @@
 """What `evmaot run` executes: a message, its environment and the state before it, from options and JSON.
 
-Job: parse prestates (the `pre` of state tests, prestateTracer, genesis `alloc`), block environments
-(`env` of state tests and t8n, or plain names) and transactions; build the executor's values.
+Job: parse block environments (`env` of state tests and t8n, or plain names) and transactions; build
+the executor's values of them and a prestate.
 Invariants: gas is the message's: no intrinsic gas is charged, no fee is paid; what cannot be honoured
 is refused by name.  May import: `evmaot.execution`, `evmaot.evm`, `evmaot.abi`, `evmaot.json_text`, errors.
 """
@@ -19,6 +19,7 @@ from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.execution.hashing import create_address
 from evmaot.execution.memory_state import MemoryState
+from evmaot.execution.prestate import Prestate, read_alloc, read_prestate
 from evmaot.execution.protocol import Account, Environment, Message, delegate_of
 from evmaot.json_text import parse_json
 
@@ -59,14 +60,6 @@ class Block:
     block_hashes: Mapping[int, int] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """Names in the file that have no meaning here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prestate:
-    """Accounts and storages before the message."""
-
-    accounts: Mapping[int, Account] = field(default_factory=dict)
-    storages: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,54 +127,34 @@ def parse_bytes(value: object, what: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def load_json(path: Path, what: str) -> Any:
-    """A JSON file.  Raises UsageError `unreadable_file` or `bad_json`."""
+def read_file(path: Path, what: str) -> bytes:
+    """The bytes of a file.  Raises UsageError `unreadable_file` or `file_too_large`."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise UsageError("file_too_large", f"{what}: over 256 MiB", context={"path": str(path)})
-        return parse_json(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise UsageError("unreadable_file", f"cannot read {what}", context={"path": str(path)}, cause=error.strerror,
                          hint="check the path") from error  # fmt: skip
+
+
+def load_json(path: Path, what: str) -> Any:
+    """A JSON file.  Raises UsageError `unreadable_file`, `file_too_large` or `bad_json`."""
+    try:
+        return parse_json(read_file(path, what))
     except ValueError as error:
         raise UsageError("bad_json", f"{what} is not JSON", context={"path": str(path)}, cause=str(error)) from error
+
+
+def load_prestate(path: Path) -> Prestate:
+    """The accounts of a file in any form of `execution.prestate`.  Raises UsageError, InputError."""
+    return read_prestate(read_file(path, "the prestate"), str(path))
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("bad_shape", f"{what} is not a JSON object", hint="see: evmaot man run")
     return value
-
-
-def parse_prestate(document: object) -> Prestate:
-    """Accounts from ``{address: {balance, nonce, code, storage}}``, or such an object under pre, alloc or accounts."""
-    rows = _object(document, "the prestate")
-    for name in ("pre", "alloc", "accounts", "prestate"):
-        if isinstance(rows.get(name), dict):
-            rows = rows[name]
-            break
-    accounts: dict[int, Account] = {}
-    storages: dict[int, dict[int, int]] = {}
-    for key, row in rows.items():
-        what = f"account {key}"
-        address = parse_address(key, "an account's address")
-        fields = _object(row, what)
-        storage = _object(fields.get("storage") or {}, f"{what}: storage")
-        accounts[address] = Account(
-            nonce=parse_number(fields.get("nonce", 0), f"{what}: nonce", 1 << 64),
-            balance=parse_number(fields.get("balance", 0), f"{what}: balance"),
-            code=parse_bytes(fields.get("code", "0x"), f"{what}: code"),
-        )
-        storages[address] = {
-            parse_number(_as_hex(slot), f"{what}: slot"): parse_number(_as_hex(value), f"{what}: slot {slot}")
-            for slot, value in storage.items()
-        }
-    return Prestate(accounts, storages)
-
-
-def _as_hex(value: object) -> object:
-    """Slots and their values are hex, also where 0x is missing (geth's genesis)."""
-    return "0x" + value if isinstance(value, str) and not value.lower().startswith("0x") else value
 
 
 def parse_block(document: object) -> Block:
@@ -280,7 +253,7 @@ def transaction_scenario(document: object, fork: Fork, gas: int | None) -> tuple
     missing = [key for key in ("pre", "transaction") if key not in case]
     if missing:
         raise UsageError("bad_shape", f"{name} has no {missing[0]!r}", hint="expected: {name: {env, pre, transaction}}")
-    prestate = parse_prestate(case["pre"])
+    prestate = read_alloc(_object(case["pre"], "pre"), str(name))
     call = parse_transaction(case["transaction"], prestate)
     if gas is not None:
         call = replace(call, gas=gas)

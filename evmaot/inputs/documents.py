@@ -2,7 +2,7 @@
 
 Job: tell files of one document from files of one document per line, decode and parse.  Invariants:
 a file by lines is never held as a whole; an unreadable line costs only itself.  May import:
-inputs.{context,sniff,source,streams}.
+inputs.{context,sniff,source,streams}, `evmaot.json_text`.
 
 A file is read by lines if its name says so (.jsonl, .ndjson), if its first line is a whole JSON
 value and another line follows, or if its first two lines begin with 0x.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,8 @@ from evmaot.inputs.context import Context
 from evmaot.inputs.sniff import LINE_SUFFIXES, SPACE, UTF8_MARK, Sort, plain_suffix, sniff
 from evmaot.inputs.source import Problem
 from evmaot.inputs.streams import BUFFER_SIZE_BYTES, ReadFailure, read_at_most
+from evmaot.json_text import JsonTooDeep
+from evmaot.json_text import parse_json as parse_json_text
 
 GZIP_HEX = "0x1f8b08"
 """Text that begins so is compressed data in hexadecimal digits, never a code: 0x1F is no opcode."""
@@ -78,8 +79,8 @@ def read_documents(
 def parse_json(text: str) -> Any:
     """The JSON value of a text.  ReadFailure("bad_json")."""
     try:
-        return json.loads(text)
-    except RecursionError:
+        return parse_json_text(text)
+    except JsonTooDeep:
         raise ReadFailure("bad_json", "JSON that is nested too deeply") from None
     except ValueError as error:  # JSONDecodeError is one; plain for an integer of thousands of digits
         raise ReadFailure("bad_json", "not valid JSON", str(error)) from None

@@ -108,7 +108,7 @@ class _Plain(io.RawIOBase):
             raise ReadFailure("unreadable", "cannot be read", "the stream is in non-blocking mode")
         return data
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # no other buffer comes here
         """Fill the buffer as far as the input reaches."""
         filled = 0
         while filled < len(buffer):

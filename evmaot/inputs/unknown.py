@@ -1,7 +1,7 @@
-"""What to say of a document that no format recognises.
+"""A document that no format recognises: what to say of it.
 
-Job: the most helpful problem: source text, a code with wrong digits, JSON of another sort.  May
-import: inputs.{context,documents,sniff,source}, formats.hexadecimal.
+Job: the most helpful problem: source text, a code with wrong digits, JSON of another sort.
+May import: inputs.{context,documents,sniff,source}, formats.hexadecimal.
 """
 
 from __future__ import annotations

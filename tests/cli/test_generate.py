@@ -25,17 +25,17 @@ def test_generated_files_are_current() -> None:
 def test_check_names_what_is_stale_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate.main(["--directory", str(tmp_path)]) == 0
     assert generate.main(["--directory", str(tmp_path), "--check"]) == 0
-    page = tmp_path / "man" / "evmaot.1"
+    page = tmp_path / "man" / "man1" / "evmaot.1"
     page.write_text("old")
-    (tmp_path / "man" / "evmaot-gone.1").write_text("left over")
+    (tmp_path / "man" / "man1" / "evmaot-gone.1").write_text("left over")
     capsys.readouterr()
     assert generate.main(["--directory", str(tmp_path), "--check"]) == 1
     err = capsys.readouterr().err
-    assert "stale: man/evmaot.1;" in err
-    assert "stale: man/evmaot-gone.1;" in err
+    assert "stale: man/man1/evmaot.1;" in err
+    assert "stale: man/man1/evmaot-gone.1;" in err
     assert page.read_text() == "old"
     assert generate.main(["--directory", str(tmp_path)]) == 0
-    assert not (tmp_path / "man" / "evmaot-gone.1").exists()
+    assert not (tmp_path / "man" / "man1" / "evmaot-gone.1").exists()
 
 
 def test_every_verb_has_a_page_and_examples() -> None:

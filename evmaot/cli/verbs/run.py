@@ -122,11 +122,12 @@ def _described(
     """The scenario of CODE and the options."""
     from evmaot.cli import scenario as parts
     from evmaot.cli.one_code import one_code
+    from evmaot.execution.prestate import Prestate
 
     if code is None and recipient is None:
         hint = "give CODE, or --to with --prestate, or --transaction; see: evmaot run --help"
         raise UsageError("nothing_to_run", "there is nothing to run", hint=hint)
-    before = parts.parse_prestate(parts.load_json(prestate, "the prestate")) if prestate else parts.Prestate()
+    before = parts.load_prestate(prestate) if prestate else Prestate()
     block = parts.parse_block(parts.load_json(block_env, "the block environment")) if block_env else parts.Block()
     if block.ignored:
         invocation.output.warn(f"warning: not used: {', '.join(block.ignored)} ({block_env})", style="yellow")

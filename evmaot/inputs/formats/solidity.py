@@ -1,17 +1,17 @@
 """What several compilers' outputs share: the `evm` part of a contract, the target in the metadata.
 
-Not a format of its own.  May import: inputs.{context,contract,documents,source,streams}.
+Not a format of its own.  May import: inputs.{context,contract,source}, `evmaot.json_text`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evmaot.inputs.context import Context, object_or_empty, text_or_none
+from evmaot.inputs.context import Context, object_or_empty, require_object, text_or_none
 from evmaot.inputs.contract import read_code
 from evmaot.inputs.source import Item
+from evmaot.json_text import parse_json
 
 
 def target_of(settings: object) -> str | None:
@@ -23,8 +23,8 @@ def target_in_metadata(metadata: object) -> str | None:
     """`settings.evmVersion` of the metadata, which is an object or JSON in a text."""
     if isinstance(metadata, str):
         try:
-            metadata = json.loads(metadata)
-        except (ValueError, RecursionError):
+            metadata = parse_json(metadata)
+        except ValueError:
             return None
     return target_of(object_or_empty(metadata).get("settings"))
 
@@ -66,6 +66,20 @@ def read_bytecode(
         appended_size_bytes=appended_size_bytes,
         evm_version=evm_version,
         absent="no_runtime_code" if "object" in fields else "runtime_code_missing",
+    )
+
+
+def read_flat(document: object, context: Context) -> Iterator[Item]:
+    """The code of `{deployedBytecode: "0x...", ...}`, one contract in a file."""
+    fields = require_object(document, "the document")
+    yield read_code(
+        context,
+        fields.get("deployedBytecode"),
+        text_or_none(fields.get("contractName")) or context.name.removesuffix(".json"),
+        immutable_references=fields.get("immutableReferences"),
+        link_references=fields.get("deployedLinkReferences"),
+        evm_version=target_in_metadata(fields.get("metadata")),
+        absent="no_runtime_code" if "deployedBytecode" in fields else "runtime_code_missing",
     )
 
 

@@ -14,7 +14,7 @@ ERC20 = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
 
 
 def read(path: Path, **options: bool) -> tuple[dict[str, ContractSource], list[Problem]]:
-    items = list(read_inputs([path], **options))  # type: ignore[arg-type]
+    items = list(read_inputs([path], **options))  # type: ignore[arg-type]  # options of several types
     contracts = {item.label: item for item in items if isinstance(item, ContractSource)}
     problems = [item for item in items if isinstance(item, Problem)]
     assert len(contracts) + len(problems) == len(items)
