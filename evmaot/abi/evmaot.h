@@ -1,61 +1,68 @@
-/* Generated from evmaot/abi/layout.py: do not edit. */
+/* Generated from evmaot/abi: do not edit. */
 #ifndef EVMAOT_H
 #define EVMAOT_H
 #include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* SHA-256 of this ABI: a library whose table names another one must not be called. */
 #define EVMAOT_ABI_FINGERPRINT "a9ac6ca8b78f3318bb0389fa14957b0f455bcf96a513401761d17c3a0d1067be"
+
 /* 256 bits, lowest limb first; an address has its upper 12 bytes 0. */
 typedef struct { uint64_t limb[4]; } evmaot_word;
 struct evmaot_frame;
+/* Runs a frame until it ends or suspends; answers EVMAOT_STATUS_... */
 typedef int32_t (*evmaot_entry)(struct evmaot_frame *);
-enum { EVMAOT_STATUS_STOP = 0, EVMAOT_STATUS_RETURN = 1, EVMAOT_STATUS_SELFDESTRUCT = 2, EVMAOT_STATUS_REVERT = 3, EVMAOT_STATUS_CALL = 4, EVMAOT_STATUS_CREATE = 5, EVMAOT_STATUS_OUT_OF_GAS = 16, EVMAOT_STATUS_STACK_UNDERFLOW = 17, EVMAOT_STATUS_STACK_OVERFLOW = 18, EVMAOT_STATUS_INVALID_OPCODE = 19, EVMAOT_STATUS_BAD_JUMP_DESTINATION = 20, EVMAOT_STATUS_STATIC_VIOLATION = 21, EVMAOT_STATUS_OUT_OF_BOUNDS_READ = 22, EVMAOT_STATUS_HOST_ERROR = 64, EVMAOT_STATUS_MEMORY_LIMIT = 65 };
-enum { EVMAOT_CALL_KIND_CALL = 0, EVMAOT_CALL_KIND_CALLCODE = 1, EVMAOT_CALL_KIND_DELEGATECALL = 2, EVMAOT_CALL_KIND_STATICCALL = 3, EVMAOT_CALL_KIND_CREATE = 4, EVMAOT_CALL_KIND_CREATE2 = 5 };
-enum { EVMAOT_ACCOUNT_COLD = 1, EVMAOT_ACCOUNT_EXISTS = 2, EVMAOT_ACCOUNT_ALIVE = 4, EVMAOT_ACCOUNT_DELEGATED = 8, EVMAOT_ACCOUNT_DELEGATE_COLD = 16, EVMAOT_ACCOUNT_HAS_BALANCE = 32 };
-enum { EVMAOT_STORAGE_ASSIGNED = 0, EVMAOT_STORAGE_ADDED = 1, EVMAOT_STORAGE_DELETED = 2, EVMAOT_STORAGE_MODIFIED = 3, EVMAOT_STORAGE_DELETED_ADDED = 4, EVMAOT_STORAGE_MODIFIED_DELETED = 5, EVMAOT_STORAGE_DELETED_RESTORED = 6, EVMAOT_STORAGE_ADDED_DELETED = 7, EVMAOT_STORAGE_MODIFIED_RESTORED = 8 };
-struct evmaot_host_table {
-  int64_t (*get_storage)(struct evmaot_frame *frame, void *key, void *value); /* SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm. */
-  int64_t (*set_storage)(struct evmaot_frame *frame, void *key, void *value); /* SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold. */
-  int64_t (*get_transient_storage)(struct evmaot_frame *frame, void *key, void *value); /* TLOAD of the recipient (EIP-1153): writes `value`. */
-  int64_t (*set_transient_storage)(struct evmaot_frame *frame, void *key, void *value); /* TSTORE to the recipient (EIP-1153). */
-  int64_t (*get_balance)(struct evmaot_frame *frame, void *address, void *value); /* BALANCE: writes `value` in wei; answers AccountFlag.COLD or 0. */
-  int64_t (*get_code_size)(struct evmaot_frame *frame, void *address, void *value); /* EXTCODESIZE: writes `value`; answers AccountFlag.COLD or 0. */
-  int64_t (*get_code_hash)(struct evmaot_frame *frame, void *address, void *value); /* EXTCODEHASH (EIP-1052): writes `value`; answers AccountFlag.COLD or 0. */
-  int64_t (*get_code)(struct evmaot_frame *frame, void *address, void *code, void *size); /* EXTCODECOPY: writes a pointer to the code, valid until the frame is entered again, and its size; answers AccountFlag.COLD or 0. */
-  int64_t (*get_block_hash)(struct evmaot_frame *frame, void *number, void *value); /* BLOCKHASH: writes `value`, 0 outside the last 256 blocks; `number` is any word. */
-  int64_t (*account_status)(struct evmaot_frame *frame, void *address); /* Callee of a CALL*: answers AccountFlag bits and makes the address, and its delegation's target, warm. */
-  int64_t (*emit_log)(struct evmaot_frame *frame, void *topics, void *count); /* LOG0 to LOG4: data in request_input_offset/_size; `topics` points to `count` words, first topic first. */
-  int64_t (*selfdestruct)(struct evmaot_frame *frame, void *beneficiary); /* SELFDESTRUCT to `beneficiary`: does it; answers AccountFlag bits of the beneficiary as they were before, and HAS_BALANCE. */
-  int64_t (*grow_memory)(struct evmaot_frame *frame, void *size); /* Make memory_capacity at least `size` bytes; may move memory_base. */
+
+enum {
+  EVMAOT_STATUS_STOP = 0,
+  EVMAOT_STATUS_RETURN = 1,
+  EVMAOT_STATUS_SELFDESTRUCT = 2,
+  EVMAOT_STATUS_REVERT = 3,
+  EVMAOT_STATUS_CALL = 4,
+  EVMAOT_STATUS_CREATE = 5,
+  EVMAOT_STATUS_OUT_OF_GAS = 16,
+  EVMAOT_STATUS_STACK_UNDERFLOW = 17,
+  EVMAOT_STATUS_STACK_OVERFLOW = 18,
+  EVMAOT_STATUS_INVALID_OPCODE = 19,
+  EVMAOT_STATUS_BAD_JUMP_DESTINATION = 20,
+  EVMAOT_STATUS_STATIC_VIOLATION = 21,
+  EVMAOT_STATUS_OUT_OF_BOUNDS_READ = 22,
+  EVMAOT_STATUS_HOST_ERROR = 64,
+  EVMAOT_STATUS_MEMORY_LIMIT = 65
 };
-struct evmaot_environment {
-  evmaot_word origin; /* ORIGIN: sender of the transaction. */
-  evmaot_word gas_price; /* GASPRICE: effective gas price in wei. */
-  evmaot_word coinbase; /* COINBASE: the block's beneficiary. */
-  evmaot_word number; /* NUMBER of the block. */
-  evmaot_word timestamp; /* TIMESTAMP of the block, in seconds. */
-  evmaot_word gas_limit; /* GASLIMIT of the block. */
-  evmaot_word prevrandao; /* PREVRANDAO from Paris (EIP-4399), DIFFICULTY before. */
-  evmaot_word chain_id; /* CHAINID (EIP-1344). */
-  evmaot_word base_fee; /* BASEFEE in wei (EIP-3198). */
-  evmaot_word blob_base_fee; /* BLOBBASEFEE in wei (EIP-7516). */
-  void *blob_hashes; /* Words, native byte order (EIP-4844). */
-  uint64_t blob_hash_count; /* Number of blob hashes. */
+
+enum {
+  EVMAOT_CALL_KIND_CALL = 0,
+  EVMAOT_CALL_KIND_CALLCODE = 1,
+  EVMAOT_CALL_KIND_DELEGATECALL = 2,
+  EVMAOT_CALL_KIND_STATICCALL = 3,
+  EVMAOT_CALL_KIND_CREATE = 4,
+  EVMAOT_CALL_KIND_CREATE2 = 5
 };
-struct evmaot_storage_cache_entry {
-  evmaot_word recipient; /* Address of the account. */
-  evmaot_word key; /* Slot. */
-  evmaot_word value; /* Current value. */
-  evmaot_word original; /* Value before the transaction, where `state` tells that it is known. */
-  uint64_t epoch; /* Epoch in which the entry was made. */
-  uint64_t state; /* 0: original unknown, 1: original known, 2: also dirty. */
+
+enum {
+  EVMAOT_ACCOUNT_COLD = 1,
+  EVMAOT_ACCOUNT_EXISTS = 2,
+  EVMAOT_ACCOUNT_ALIVE = 4,
+  EVMAOT_ACCOUNT_DELEGATED = 8,
+  EVMAOT_ACCOUNT_DELEGATE_COLD = 16,
+  EVMAOT_ACCOUNT_HAS_BALANCE = 32
 };
-struct evmaot_storage_cache {
-  uint64_t epoch; /* Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert. */
-  uint64_t mask; /* Number of entries less 1; the number is a power of two. */
-  void *entries; /* StorageCacheEntry records, two-way: an entry and its neighbour. */
-  void *dirty; /* Addresses of entries with a value that the host does not know yet. */
-  uint64_t dirty_count; /* How many; the driver takes them at every suspension and at a frame's end. */
-  uint64_t dirty_capacity; /* How many there is room for. */
+
+enum {
+  EVMAOT_STORAGE_ASSIGNED = 0,
+  EVMAOT_STORAGE_ADDED = 1,
+  EVMAOT_STORAGE_DELETED = 2,
+  EVMAOT_STORAGE_MODIFIED = 3,
+  EVMAOT_STORAGE_DELETED_ADDED = 4,
+  EVMAOT_STORAGE_MODIFIED_DELETED = 5,
+  EVMAOT_STORAGE_DELETED_RESTORED = 6,
+  EVMAOT_STORAGE_ADDED_DELETED = 7,
+  EVMAOT_STORAGE_MODIFIED_RESTORED = 8
 };
+
 struct evmaot_frame {
   int64_t gas; /* Gas left; written back at every exit. Meaningless after a halt. */
   int64_t refund; /* Refund counter of this frame alone, in gas; may be negative. */
@@ -94,4 +101,84 @@ struct evmaot_frame {
   evmaot_word result; /* Written by the driver before it resumes: 1 or 0 (calls), address or 0 (creates). */
   void *storage_cache; /* StorageCache of the transaction, or null: then every SLOAD asks the host. */
 };
+
+struct evmaot_environment {
+  evmaot_word origin; /* ORIGIN: sender of the transaction. */
+  evmaot_word gas_price; /* GASPRICE: effective gas price in wei. */
+  evmaot_word coinbase; /* COINBASE: the block's beneficiary. */
+  evmaot_word number; /* NUMBER of the block. */
+  evmaot_word timestamp; /* TIMESTAMP of the block, in seconds. */
+  evmaot_word gas_limit; /* GASLIMIT of the block. */
+  evmaot_word prevrandao; /* PREVRANDAO from Paris (EIP-4399), DIFFICULTY before. */
+  evmaot_word chain_id; /* CHAINID (EIP-1344). */
+  evmaot_word base_fee; /* BASEFEE in wei (EIP-3198). */
+  evmaot_word blob_base_fee; /* BLOBBASEFEE in wei (EIP-7516). */
+  void *blob_hashes; /* Words, native byte order (EIP-4844). */
+  uint64_t blob_hash_count; /* Number of blob hashes. */
+};
+
+struct evmaot_storage_cache {
+  uint64_t epoch; /* Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert. */
+  uint64_t mask; /* Number of entries less 1; the number is a power of two. */
+  void *entries; /* StorageCacheEntry records, two-way: an entry and its neighbour. */
+  void *dirty; /* Addresses of entries with a value that the host does not know yet. */
+  uint64_t dirty_count; /* How many; the driver takes them at every suspension and at a frame's end. */
+  uint64_t dirty_capacity; /* How many there is room for. */
+};
+
+struct evmaot_storage_cache_entry {
+  evmaot_word recipient; /* Address of the account. */
+  evmaot_word key; /* Slot. */
+  evmaot_word value; /* Current value. */
+  evmaot_word original; /* Value before the transaction, where `state` tells that it is known. */
+  uint64_t epoch; /* Epoch in which the entry was made. */
+  uint64_t state; /* 0: original unknown, 1: original known, 2: also dirty. */
+};
+
+struct evmaot_host_table {
+  /* SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm. */
+  int64_t (*get_storage)(struct evmaot_frame *frame, void *key, void *value);
+  /* SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold. */
+  int64_t (*set_storage)(struct evmaot_frame *frame, void *key, void *value);
+  /* TLOAD of the recipient (EIP-1153): writes `value`. */
+  int64_t (*get_transient_storage)(struct evmaot_frame *frame, void *key, void *value);
+  /* TSTORE to the recipient (EIP-1153). */
+  int64_t (*set_transient_storage)(struct evmaot_frame *frame, void *key, void *value);
+  /* BALANCE: writes `value` in wei; answers AccountFlag.COLD or 0. */
+  int64_t (*get_balance)(struct evmaot_frame *frame, void *address, void *value);
+  /* EXTCODESIZE: writes `value`; answers AccountFlag.COLD or 0. */
+  int64_t (*get_code_size)(struct evmaot_frame *frame, void *address, void *value);
+  /* EXTCODEHASH (EIP-1052): writes `value`; answers AccountFlag.COLD or 0. */
+  int64_t (*get_code_hash)(struct evmaot_frame *frame, void *address, void *value);
+  /* EXTCODECOPY: writes a pointer to the code, valid until the frame is entered again, and its size; answers AccountFlag.COLD or 0. */
+  int64_t (*get_code)(struct evmaot_frame *frame, void *address, void *code, void *size);
+  /* BLOCKHASH: writes `value`, 0 outside the last 256 blocks; `number` is any word. */
+  int64_t (*get_block_hash)(struct evmaot_frame *frame, void *number, void *value);
+  /* Callee of a CALL*: answers AccountFlag bits and makes the address, and its delegation's target, warm. */
+  int64_t (*account_status)(struct evmaot_frame *frame, void *address);
+  /* LOG0 to LOG4: data in request_input_offset/_size; `topics` points to `count` words, first topic first. */
+  int64_t (*emit_log)(struct evmaot_frame *frame, void *topics, void *count);
+  /* SELFDESTRUCT to `beneficiary`: does it; answers AccountFlag bits of the beneficiary as they were before, and HAS_BALANCE. */
+  int64_t (*selfdestruct)(struct evmaot_frame *frame, void *beneficiary);
+  /* Make memory_capacity at least `size` bytes; may move memory_base. */
+  int64_t (*grow_memory)(struct evmaot_frame *frame, void *size);
+};
+
+/* What a library exports, as the data symbol evmaot_table: entries ascend by (code_sha256, rules). */
+struct evmaot_table_entry {
+  uint8_t code_sha256[32];
+  uint8_t rules[32]; /* Digest of the fork's rules that the code was compiled for. */
+  int64_t offset; /* Of the entry, in bytes, from the table's address. */
+};
+struct evmaot_library_table {
+  uint8_t magic[8]; /* { 69, 86, 77, 65, 79, 84, 0, 1 } */
+  uint8_t abi_fingerprint[32];
+  uint64_t count;
+  uint8_t profile_id[32];
+  /* `count` evmaot_table_entry records follow. */
+};
+
+#ifdef __cplusplus
+}
+#endif
 #endif

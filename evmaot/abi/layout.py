@@ -1,8 +1,8 @@
 """The native ABI: rows of Frame, Environment and HostTable, and all that derives from them.
 
 Job: one entry per contract, ``int32 entry(Frame*)``.  Rows give name, type and documentation; the
-ctypes structures, the byte offsets that emitted code uses, the C header and the fingerprint are
-derived here.  Invariants: every field is 8-byte aligned; a word is 32 bytes in native (little
+ctypes structures, the byte offsets that emitted code uses and the fingerprint are derived here; the C
+header in `evmaot.abi.header`.  Invariants: every field is 8-byte aligned; a word is 32 bytes in native (little
 endian) byte order; an address is a word whose upper 12 bytes are 0; all integers are 64 bits.
 May import: `evmaot.abi.status`.
 """
@@ -260,38 +260,3 @@ def describe() -> str:
 
 FINGERPRINT: str = hashlib.sha256(describe().encode()).hexdigest()
 """SHA-256 of `describe()`, in every library and manifest, checked before a call."""
-
-
-def c_header() -> str:
-    """`evmaot.h`: the records for native clients."""
-    lines = [
-        "/* Generated from evmaot/abi/layout.py: do not edit. */",
-        "#ifndef EVMAOT_H",
-        "#define EVMAOT_H",
-        "#include <stdint.h>",
-        f'#define EVMAOT_ABI_FINGERPRINT "{FINGERPRINT}"',
-        "/* 256 bits, lowest limb first; an address has its upper 12 bytes 0. */",
-        "typedef struct { uint64_t limb[4]; } evmaot_word;",
-        "struct evmaot_frame;",
-        "typedef int32_t (*evmaot_entry)(struct evmaot_frame *);",
-    ]
-    for values in (Status, CallKind, AccountFlag, StorageStatus):
-        prefix = {"Status": "STATUS", "CallKind": "CALL_KIND", "AccountFlag": "ACCOUNT", "StorageStatus": "STORAGE"}
-        rows = ", ".join(f"EVMAOT_{prefix[values.__name__]}_{member.name} = {member.value}" for member in values)
-        lines.append(f"enum {{ {rows} }};")
-    for record in (HOST_TABLE, ENVIRONMENT, STORAGE_CACHE_ENTRY, STORAGE_CACHE, FRAME):
-        lines.append(f"struct evmaot_{_snake(record.name)} {{")
-        for field in record.fields:
-            if field.type is _F:
-                arguments = "".join(f", void *{name}" for name in field.arguments)
-                lines.append(f"  int64_t (*{field.name})(struct evmaot_frame *frame{arguments}); /* {field.doc} */")
-            else:
-                spacer = "" if field.type.c_name.endswith("*") else " "
-                lines.append(f"  {field.type.c_name}{spacer}{field.name}; /* {field.doc} */")
-        lines.append("};")
-    lines += ["#endif", ""]
-    return "\n".join(lines)
-
-
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))

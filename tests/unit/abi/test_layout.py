@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evmaot.abi import layout
+from evmaot.abi import layout, library
+from evmaot.abi.header import c_header
 from evmaot.abi.layout import FRAME, HOST_TABLE, RECORDS, Field, FieldType, Record
 from evmaot.abi.status import STORAGE_COLD, AccountFlag, CallKind, Status, StorageStatus
 
@@ -137,12 +138,16 @@ def c_assertions() -> list[str]:
     lines += [f'_Static_assert(EVMAOT_CALL_KIND_{member.name} == {member.value}, "kind");' for member in CallKind]
     lines += [f'_Static_assert(EVMAOT_ACCOUNT_{member.name} == {member.value}, "account");' for member in AccountFlag]
     lines += [f'_Static_assert(EVMAOT_STORAGE_{member.name} == {member.value}, "storage");' for member in StorageStatus]
+    lines += [
+        f'_Static_assert(sizeof(struct evmaot_library_table) == {library.HEADER.size}, "table");',
+        f'_Static_assert(sizeof(struct evmaot_table_entry) == {library.ENTRY.size}, "entry");',
+    ]
     return lines
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler here; the product needs none")
 def test_the_c_header_compiles_and_agrees_with_every_offset(tmp_path: Path) -> None:
-    (tmp_path / "evmaot.h").write_text(layout.c_header(), encoding="utf-8")
+    (tmp_path / "evmaot.h").write_text(c_header(), encoding="utf-8")
     source = tmp_path / "check.c"
     source.write_text("\n".join(["#include <stddef.h>", '#include "evmaot.h"', *c_assertions()]), encoding="utf-8")
     done = subprocess.run(
@@ -153,7 +158,7 @@ def test_the_c_header_compiles_and_agrees_with_every_offset(tmp_path: Path) -> N
 
 
 def test_the_c_header_carries_the_fingerprint() -> None:
-    assert f'"{layout.FINGERPRINT}"' in layout.c_header()
+    assert f'"{layout.FINGERPRINT}"' in c_header()
 
 
 def test_the_cold_bit_is_apart_from_every_storage_status() -> None:
