@@ -43,6 +43,9 @@ def decode_reachable(code: bytes) -> Iterator[Instruction]:
         if reachable:
             yield instruction
             reachable = not _ENDS[instruction.opcode]
+            # Data behind the last code is often long: 50 KB of it would be decoded for nothing.
+            if not reachable and code.find(JUMPDEST, instruction.pc + 1) < 0:
+                return
 
 
 def reachable_opcodes(code: bytes) -> frozenset[int]:
