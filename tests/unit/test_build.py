@@ -187,8 +187,10 @@ FAILING = {
 
 @pytest.mark.parametrize("reason", FAILING)
 def test_a_failure_costs_only_itself_and_is_remembered(store: ArtifactDirectory, notes: Path, reason: str) -> None:
+    # Only the hanging one may reach its deadline, however busy the machine is.
+    limit = 3.0 if reason == "compile_timeout" else 300.0
     bad = source(5, code(5, first=FAILING[reason]), "bad")
-    report = run(store, *map(source, range(4)), bad, timeout_seconds=2.0)
+    report = run(store, *map(source, range(4)), bad, timeout_seconds=limit)
     assert statuses(report) == {"compiled": 4, "failed": 1}
     (failed,) = report.failed
     assert (failed.reason, failed.label, failed.remembered) == (reason, "bad", False)
@@ -197,12 +199,12 @@ def test_a_failure_costs_only_itself_and_is_remembered(store: ArtifactDirectory,
     assert labels(store) == ["c000", "c001", "c002", "c003"]
     assert sound(store)
     before = compilations(notes)
-    again = run(store, *map(source, range(4)), bad, timeout_seconds=2.0)
+    again = run(store, *map(source, range(4)), bad, timeout_seconds=limit)
     assert statuses(again) == {"cached": 4, "failed": 1}
     assert (again.failed[0].reason, again.failed[0].remembered) == (reason, True)
     assert again.is_partial
     assert compilations(notes) == before
-    run(store, bad, timeout_seconds=2.0, force=True)
+    run(store, bad, timeout_seconds=limit, force=True)
     assert compilations(notes) == before + 1
 
 

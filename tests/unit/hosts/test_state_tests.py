@@ -102,7 +102,7 @@ def test_every_form_of_file_is_read(tmp_path: Path) -> None:
     tests = list(read_tests(state_test_files([tmp_path])))
     assert [(test.id, test.file, test.tag, test.filler) for test in tests] == [
         ("one", "a", "precompile", "retesteth"),
-        ("one", "b", "precompile", "retesteth"),
+        ("one#2", "b", "precompile", "retesteth"),
         ("c:two", "c", "evm", "eest"),
     ]
 
