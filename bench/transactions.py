@@ -12,6 +12,7 @@ part and is the same on both sides, or the row says so.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -127,10 +128,8 @@ def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
         evm.set_balance(text(message.sender), 10**30)
         gas = message.gas + _intrinsic(message.input)
         start = time.perf_counter()
-        try:
+        with contextlib.suppress(RuntimeError):  # a revert; the gas tells
             evm.message_call(text(message.sender), text(message.recipient), message.input, message.value, gas)
-        except RuntimeError:
-            pass  # a revert; the gas tells
         seconds = time.perf_counter() - start
         return seconds, evm.result.gas_used
 
