@@ -30,7 +30,9 @@ True
 
 A frame that asks for a call or create returns `Status.CALL` or `Status.CREATE`: read `Frame.request`,
 run the child in the next frame of the pool, answer with `Frame.resume`, run again.  Storage, logs and
-accounts come from a `HostTable`.  Whole messages with all of that are `evmaot.execution`'s.
+accounts come from a `HostTable`.  `execute` does all of that for an object with the methods of `Host`;
+whole messages with a state and the rules of every fork are `evmaot.execution`'s; look-ups that compile
+what is missing in the background are `evmaot.jit`'s.
 """
 
 from __future__ import annotations
@@ -53,16 +55,53 @@ from evmaot.runtime.lookup import (
 from evmaot.runtime.program import CompiledProgram, ProgramKind
 
 if TYPE_CHECKING:
-    from evmaot.runtime.loading import LibraryMapping
-    from evmaot.runtime.preload import Preload, PreloadStatistics, ResidentPrograms, open_runtime
+    from evmaot.runtime.artifacts import (
+        ArtifactKey,
+        ArtifactLibrary,
+        ArtifactManifest,
+        ArtifactStore,
+        Inventory,
+        NewLibrary,
+        StoredArtifact,
+    )
+    from evmaot.runtime.config import (
+        BackendSelection,
+        JitMode,
+        OptLevel,
+        RuntimeConfig,
+        RuntimeTuning,
+    )
+    from evmaot.runtime.directory_store import DirectoryStore
+    from evmaot.runtime.events import (
+        CompilationEvent,
+        CompilationKind,
+        EvictedEvent,
+        PreloadedEvent,
+        PublicationFailedEvent,
+        PublishedEvent,
+        RuntimeEvent,
+        SkippedEvent,
+        WorkerRestartedEvent,
+    )
+    from evmaot.runtime.host import Child, ChildResult, FrameMessage, FrameResult, Host, HostDriver, execute, told
+    from evmaot.runtime.preload import PreloadStatistics, ResidentPrograms, open_runtime
+    from evmaot.runtime.preloading import LibraryMapping, Preload
+    from evmaot.runtime.statistics import RuntimeStatsSnapshot
+    from evmaot.runtime.temporary_store import RuntimeArtifactStore
 
-_MODULE_OF = {
-    "LibraryMapping": "loading",
-    "Preload": "preload",
-    "PreloadStatistics": "preload",
-    "ResidentPrograms": "preload",
-    "open_runtime": "preload",
+_NAMES_OF = {
+    "artifacts": "ArtifactKey ArtifactLibrary ArtifactManifest ArtifactStore Inventory NewLibrary StoredArtifact",
+    "config": "BackendSelection JitMode OptLevel RuntimeConfig RuntimeTuning",
+    "directory_store": "DirectoryStore",
+    "events": "CompilationEvent CompilationKind EvictedEvent PreloadedEvent PublicationFailedEvent PublishedEvent "
+    "RuntimeEvent SkippedEvent WorkerRestartedEvent",
+    "host": "Child ChildResult FrameMessage FrameResult Host HostDriver execute told",
+    "preload": "PreloadStatistics ResidentPrograms open_runtime",
+    "preloading": "LibraryMapping Preload",
+    "statistics": "RuntimeStatsSnapshot",
+    "temporary_store": "RuntimeArtifactStore",
 }
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
@@ -94,6 +133,32 @@ __all__ = [
     "Interpret",
     "InterpretReason",
     "is_eligible",
+    # configuration, events and statistics of a backend (`evmaot.jit.JitBackend`)
+    "RuntimeConfig",
+    "RuntimeTuning",
+    "JitMode",
+    "OptLevel",
+    "BackendSelection",
+    "RuntimeStatsSnapshot",
+    "RuntimeEvent",
+    "CompilationEvent",
+    "CompilationKind",
+    "PreloadedEvent",
+    "SkippedEvent",
+    "EvictedEvent",
+    "PublishedEvent",
+    "PublicationFailedEvent",
+    "WorkerRestartedEvent",
+    # artifacts
+    "ArtifactStore",
+    "DirectoryStore",
+    "RuntimeArtifactStore",
+    "ArtifactKey",
+    "ArtifactManifest",
+    "StoredArtifact",
+    "ArtifactLibrary",
+    "Inventory",
+    "NewLibrary",
     # programs and frames
     "CompiledProgram",
     "ProgramKind",
@@ -102,6 +167,15 @@ __all__ = [
     "Request",
     "EnvironmentRecord",
     "HostTable",
+    # whole frames on a host of one's own
+    "execute",
+    "HostDriver",
+    "Host",
+    "FrameMessage",
+    "FrameResult",
+    "Child",
+    "ChildResult",
+    "told",
     "FRAME_LIMIT",
     # values of the native ABI
     "Status",

@@ -1,9 +1,10 @@
 """One library of a store into this process, or the reason why not.
 
-Job: the checks of STORE section 4 from the profile on, in their order, then the loader.  Invariants:
-no byte of a library is mapped before its SHA-256 was compared with the manifest; what was hashed is
-what was loaded (device and inode); a refusal is a `LoadError` whose reference is the reason.
-May import: `evmaot.store`, `evmaot.abi`, `evmaot.target`, errors, runtime.image.
+Job: profile, file, size, hash, then the loader, then the library's own table against the manifest, in
+this order.  Invariants: no byte of a library is mapped before its SHA-256 was compared with the
+manifest; what was hashed is what was loaded (device and inode); a refusal is a `LoadError` whose
+reference is the reason.
+May import: `evmaot.store`, `evmaot.abi`, `evmaot.target`, errors, runtime.image, runtime.preloading.
 """
 
 from __future__ import annotations
@@ -11,24 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection
-from enum import Enum
 
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.errors import LoadError
 from evmaot.runtime.image import LoadedLibrary, load_image, open_library
+from evmaot.runtime.preloading import LibraryMapping
 from evmaot.store.files import READ_CHUNK_BYTES, StoreFiles
 from evmaot.store.index import Pack
 from evmaot.store.keys import StoredProfile
 from evmaot.target import refusal
-
-
-class LibraryMapping(Enum):
-    """How libraries come into this process."""
-
-    FILE = "file"
-    """By the dynamic loader: pages are shared between processes.  Truncating the file kills its users."""
-    COPY = "copy"
-    """A private copy of the bytes that were hashed: nothing that happens to the file matters any more."""
 
 
 def profile_refusal(profile: StoredProfile, accepted: Collection[str] | None = None) -> str | None:
@@ -83,15 +75,17 @@ def load_pack(files: StoreFiles, pack: Pack, mapping: LibraryMapping) -> LoadedL
 
 def _checked_bytes(files: StoreFiles, descriptor: int, pack: Pack, *, keep: bool) -> bytes | None:
     """Hash the open file, at most the size that the manifest says; the bytes themselves where asked for."""
-    digest, kept, room = hashlib.sha256(), bytearray(), pack.manifest.object.size + 1
-    while room and (chunk := files.system.read(descriptor, min(READ_CHUNK_BYTES, room))):
+    digest, kept, room = hashlib.sha256(), [], pack.manifest.object.size + 1
+    # All at once where it is kept: joined from one piece, the bytes are not copied again.
+    piece = room if keep else READ_CHUNK_BYTES
+    while room and (chunk := files.system.read(descriptor, min(piece, room))):
         digest.update(chunk)
         room -= len(chunk)
         if keep:
-            kept += chunk
+            kept.append(chunk)
     if digest.hexdigest() != pack.manifest.object.sha256:
         raise _refused("hash_mismatch", pack, cause=f"the library's SHA-256 is {digest.hexdigest()}")
-    return bytes(kept) if keep else None
+    return b"".join(kept) if keep else None
 
 
 def _table_mismatch(library: LoadedLibrary, pack: Pack) -> str | None:

@@ -54,7 +54,8 @@ def mapped_ranges(start: int, size_bytes: int) -> list[tuple[int, int, str]]:
         span, permissions = line.split()[:2]
         first, last = (int(part, 16) for part in span.split("-"))
         if first < start + size_bytes and start < last:
-            found.append((first, last, permissions))
+            # The kernel makes one of neighbours with equal permissions, another test's image for example.
+            found.append((max(first, start), min(last, start + size_bytes), permissions))
     return found
 
 

@@ -1,0 +1,67 @@
+"""Looking for a job's artifact in the store: runs in the store thread.
+
+Job: find a library that fits and load it.  Invariant: whatever the store does, the scheduler hears of it.
+May import: `evmaot.runtime`, `evmaot.store.index`, errors, jit.jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from evmaot.errors import EvmaotError
+from evmaot.jit.jobs import Job
+from evmaot.runtime.catalog import LibraryRecord
+from evmaot.store.index import rules_digest
+
+if TYPE_CHECKING:
+    from evmaot.jit.core import Core
+
+logger = logging.getLogger("evmaot.jit")
+
+
+def find_in_store(core: Core, job: Job, tell: Callable[[Job, LibraryRecord | None], None]) -> None:
+    """Load a library for a job, and have the scheduler told which, or that there is none."""
+    record = None
+    try:
+        record = _load(core, job)
+    except EvmaotError as error:
+        core.catalogue.skip(error.reference, f"0x{job.pair[0].hex()}", error.cause or error.message)
+    except Exception:
+        logger.exception("looking for an artifact failed")
+    core.controls.append(partial(tell, job, record))
+    core.wake()
+
+
+def _load(core: Core, job: Job) -> LibraryRecord | None:
+    found = _load_known(core, job)
+    if found is not None or core.store is None:
+        return found
+    # Another process may have published it since the store was read.
+    code_hash = job.pair[0]
+    fork = core.map.fork(job.fork_name)
+    assert fork is not None
+    code_sha256 = hashlib.sha256(job.code).hexdigest()
+    artifacts = [
+        artifact
+        for artifact in core.store.find(code_hash)
+        if artifact.member.code_sha256 == code_sha256
+        and not artifact.member.holes
+        and rules_digest(fork, artifact.member.opcodes) == artifact.member.rules
+    ]
+    if not artifacts:
+        return None
+    core.catalogue.add_artifacts(artifacts)
+    return _load_known(core, job)
+
+
+def _load_known(core: Core, job: Job) -> LibraryRecord | None:
+    while (record := core.map.loadable(job.pair[0], job.fork_name, job.code)) is not None:
+        assert core.store is not None
+        with core.store.reading():
+            if core.catalogue.load(record) is not None:
+                return record
+    return None

@@ -1,0 +1,266 @@
+"""The catalogue: which artifacts there are, by code hash, and which of them are loaded.
+
+Job: index the libraries of stores, say which artifact serves a code under a fork, load and unload libraries.
+Invariants: which fork an artifact serves is decided by its rules digest, never by the names in its manifest; damage,
+mismatch or a missing permission is a counted reason and a log line, never an exception; a list of candidates is
+replaced and never changed, so that look-ups need no lock; a program that was handed out stays valid when its library
+is unloaded.  May import: `evmaot.store`, `evmaot.evm`, errors, other parts of the runtime.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from evmaot.errors import EvmaotError
+from evmaot.evm.forks import Fork
+from evmaot.runtime.artifacts import ArtifactLibrary, Inventory, StoredArtifact
+from evmaot.runtime.image import LoadedLibrary
+from evmaot.runtime.loading import profile_refusal
+from evmaot.runtime.preloading import LibraryMapping
+from evmaot.runtime.program import CompiledProgram, ProgramKind
+from evmaot.store.index import rules_digest
+from evmaot.store.manifest import Member
+
+logger = logging.getLogger("evmaot.runtime")
+
+_TIER_RANKS = {"optimised": 0, "fast": 1}
+"""Better code first; a tier that this version does not know comes last."""
+
+
+class LibraryRecord:
+    """A library of a store and what became of it."""
+
+    __slots__ = ("loaded", "programs", "rank", "refused", "source")
+
+    def __init__(self, source: ArtifactLibrary, order: int) -> None:
+        self.source = source
+        profile = source.profile.profile
+        # The best that fits: the optimised tier, then code for more CPU features, then the first found.
+        self.rank = (_TIER_RANKS.get(profile.tier, len(_TIER_RANKS)), -len(profile.features), order)
+        self.loaded: LoadedLibrary | None = None
+        self.refused = False
+        self.programs: dict[int, CompiledProgram] = {}
+        """By slot, made at the first look-up: forks of equal rules get one object."""
+
+    @property
+    def usable_members(self) -> int:
+        """Members that a look-up can find."""
+        return sum(not member.holes for member in self.source.members)
+
+
+class Candidate(NamedTuple):
+    """An artifact of the catalogue."""
+
+    rank: tuple[int, int, int]
+    record: LibraryRecord
+    member: Member
+
+
+class Catalogue:
+    """Artifacts of one or several stores; the first store stands before the next, better code before other.
+
+    Look-ups may come from any thread, and never wait for what loads or adds.  `on_skip` is called with reason, subject
+    and message of what is left out, by whichever thread found it.
+    """
+
+    def __init__(
+        self,
+        *,
+        mapping: LibraryMapping = LibraryMapping.FILE,
+        profiles: Collection[str] | None = None,
+        on_skip: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        """`profiles`: digests (hex) of the only profiles to be used; None: all that fit this process."""
+        self._mapping = mapping
+        self._profiles = None if profiles is None else frozenset(profiles)
+        self._on_skip = on_skip
+        self._by_code_hash: dict[bytes, list[Candidate]] = {}
+        self._known: dict[str, LibraryRecord] = {}
+        self.records: list[LibraryRecord] = []
+        self.skipped: Counter[str] = Counter()
+        self.duplicates = 0
+        self.programs_indexed = 0
+        self.lock = threading.RLock()
+        # Of its own: look-ups count a mismatch, and must not wait for a library that is being read.
+        self._count_lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Number of code hashes."""
+        return len(self._by_code_hash)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Code hashes, 32 bytes each."""
+        return iter(list(self._by_code_hash))
+
+    # What there is.
+
+    def add(self, inventory: Inventory) -> list[LibraryRecord]:
+        """Index what is in a store; answers the libraries that are new and fit this process."""
+        added: list[LibraryRecord] = []
+        with self.lock, _collector_paused():
+            for finding in inventory.refusals:
+                self.skip(finding.code, finding.subject, finding.message)
+            reasons: dict[str, str | None] = {}
+            for source in inventory.libraries:
+                if source.identity in self._known:
+                    continue
+                profile = source.profile
+                if profile.digest not in reasons:
+                    reasons[profile.digest] = profile_refusal(profile, self._profiles)
+                reason = reasons[profile.digest]
+                if reason is not None:
+                    self.skip(reason, source.subject, f"profile {profile.short} does not fit here")
+                    continue
+                record = LibraryRecord(source, len(self.records))
+                self._known[source.identity] = record
+                self.records.append(record)
+                added.append(record)
+                self._add_members(record)
+        return added
+
+    def add_artifacts(self, artifacts: Iterable[StoredArtifact]) -> list[LibraryRecord]:
+        """Index the libraries of some artifacts; answers the records of all of them that fit, new or not."""
+        libraries = {artifact.library.identity: artifact.library for artifact in artifacts}
+        with self.lock:
+            self.add(Inventory([library for key, library in libraries.items() if key not in self._known]))
+            return [self._known[key] for key in libraries if key in self._known]
+
+    def _add_members(self, record: LibraryRecord) -> None:
+        duplicates = templates = 0
+        rank, known, members = record.rank, self._by_code_hash, record.source.members
+        for member in members:
+            if member.holes:
+                templates += 1
+                continue
+            candidate = Candidate(rank, record, member)
+            code_hash = bytes.fromhex(member.code_hash)
+            others = known.get(code_hash)
+            if others:
+                duplicates += any(_is_duplicate(other, candidate) for other in others)
+                known[code_hash] = sorted([*others, candidate], key=_rank_of)
+            else:
+                known[code_hash] = [candidate]
+        self.programs_indexed += len(members) - templates
+        self.duplicates += duplicates
+        if duplicates:
+            logger.warning("%s: %d members are there already; the first is used", record.source.subject, duplicates)
+        if templates:
+            # Matching code against templates is not part of this version.
+            with self._count_lock:
+                self.skipped["template"] += templates
+
+    def forget(self) -> None:
+        """Forget all artifacts; loaded ones stay valid for who holds them.  Counts stay."""
+        with self.lock:
+            self._by_code_hash, self._known, self.records = {}, {}, []
+
+    # Which program.
+
+    def candidates(self, code_hash: bytes) -> Sequence[Candidate]:
+        """Artifacts of a code hash, the best first."""
+        return self._by_code_hash.get(code_hash, ())
+
+    def serving(self, code_hash: bytes, fork: Fork, code: bytes | None = None) -> Iterator[Candidate]:
+        """Artifacts that are right for a code hash under a fork, the best first.
+
+        With `code`, those of other code are left out, and counted (``code_mismatch``).
+        """
+        candidates = self._by_code_hash.get(code_hash)
+        if not candidates:
+            return
+        code_sha256 = None if code is None else hashlib.sha256(code).hexdigest()
+        for candidate in candidates:
+            member = candidate.member
+            if rules_digest(fork, member.opcodes) != member.rules:
+                continue
+            if code_sha256 is not None and member.code_sha256 != code_sha256:
+                self.skip("code_mismatch", f"0x{member.code_hash}", "the artifact is of other code")
+                continue
+            yield candidate
+
+    def program(self, candidate: Candidate) -> CompiledProgram | None:
+        """The candidate's program, None while its library is not loaded."""
+        record, member = candidate.record, candidate.member
+        program = record.programs.get(member.slot)
+        if program is not None:
+            return program
+        loaded = record.loaded
+        if loaded is None:
+            return None
+        code_sha256, rules = bytes.fromhex(member.code_sha256), bytes.fromhex(member.rules)
+        program = CompiledProgram(
+            loaded.entries[code_sha256, rules],
+            code_sha256,
+            bytes.fromhex(member.code_hash),
+            rules,
+            kind=ProgramKind.AOT,
+            tier=record.source.profile.profile.tier,
+            size_bytes=record.source.size_bytes // len(record.source.members),
+            backing=loaded,
+        )
+        # Two threads may get here at once; both get the object that was first.
+        return record.programs.setdefault(member.slot, program)
+
+    def load(self, record: LibraryRecord, *, again: bool = False) -> LoadedLibrary | None:
+        """Load a library, None where it is refused: the reason is counted, and it is not tried again.
+
+        With `again` it is: it was just stored, over what was refused.
+        """
+        with self.lock:
+            if again:
+                record.refused = False
+            if record.loaded is None and not record.refused:
+                try:
+                    record.loaded = record.source.load(self._mapping)
+                except EvmaotError as error:
+                    record.refused = True
+                    self.skip(error.reference, record.source.subject, error.cause or error.message)
+            return record.loaded
+
+    def unload(self, record: LibraryRecord) -> None:
+        """Let go of a library: its memory is given back when nobody holds one of its programs."""
+        record.programs = {}
+        record.loaded = None
+
+    def skip(self, reason: str, subject: str, message: str) -> None:
+        """Count and log something that is left out."""
+        with self._count_lock:
+            self.skipped[reason] += 1
+        logger.warning("skipped %s: %s: %s", subject, reason, message)
+        if self._on_skip is not None:
+            self._on_skip(reason, subject, message)
+
+    def renew_locks(self) -> None:
+        """Make the locks anew: in a child of `fork`, a thread that is not there any more may hold the old ones."""
+        self.lock = threading.RLock()
+        self._count_lock = threading.Lock()
+
+
+def _rank_of(candidate: Candidate) -> tuple[int, int, int]:
+    return candidate.rank
+
+
+def _is_duplicate(one: Candidate, other: Candidate) -> bool:
+    return (
+        one.rank[:2] == other.rank[:2]
+        and one.member.rules == other.member.rules
+        and one.member.code_sha256 == other.member.code_sha256
+    )
+
+
+class _collector_paused:
+    """The garbage collector stays out while very many small objects, none of them garbage, are made."""
+
+    def __enter__(self) -> None:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._was_enabled:
+            gc.enable()
