@@ -12,6 +12,11 @@ import pytest
 
 from tests.support.fixtures import REPOSITORY
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 LIGHT = ["evmaot", "evmaot.runtime", "evmaot.evm.forks", "evmaot.abi.layout", "evmaot.target", "evmaot.errors"]
 HEAVY = ["llvmlite", "click", "rich", "evmaot.codegen", "evmaot.cli", "ethereum"]
 
@@ -31,3 +36,12 @@ def test_what_a_program_loads_at_run_time_is_light(module: str) -> None:
     loaded = set(json.loads(done.stdout))
     assert module in loaded
     assert loaded.isdisjoint(HEAVY)
+
+
+def test_every_module_but_the_commands_is_kept_from_the_terminal() -> None:
+    document = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {contract["id"]: contract for contract in document["tool"]["importlinter"]["contracts"]}
+    paths = (REPOSITORY / "evmaot").iterdir()
+    modules = {f"evmaot.{path.stem}" for path in paths if path.suffix == ".py" or (path / "__init__.py").exists()}
+    kept = set(contracts["the-library-has-no-terminal"]["source_modules"])
+    assert kept == modules - {"evmaot.cli", "evmaot.__main__", "evmaot.__init__"}

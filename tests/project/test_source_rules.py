@@ -161,3 +161,13 @@ def test_native_memory_is_touched_under_a_safety_comment(path: Path) -> None:
     } & crossings
     if "ctypes" in path.read_text(encoding="utf-8") and used:
         assert any("SAFETY:" in comment for _, comment in comments_of(path)), f"{sorted(used)} without `# SAFETY:`"
+
+
+@every_source
+def test_json_is_parsed_where_its_depth_is_bounded(path: Path) -> None:
+    """`evmaot.json_text.parse_json`: the parser of the standard library overflows the C stack."""
+    if path == PACKAGE / "json_text.py":
+        return
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "json":
+            assert node.attr in {"dump", "dumps"}, f"json.{node.attr} at line {node.lineno}"
