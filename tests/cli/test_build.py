@@ -245,7 +245,7 @@ def test_a_tally_knows_rate_rest_and_what_takes_longest() -> None:
 def test_without_a_terminal_there_is_a_line_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
     lines = LineDisplay(Output(), interval_seconds=0.01)
     lines.reading(7)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     seen = ""
     while "reading inputs: 7 contracts" not in seen and time.monotonic() < deadline:
         seen += capsys.readouterr().err

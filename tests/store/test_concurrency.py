@@ -14,9 +14,10 @@ from evmaot.errors import BusyError
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.removal import Selector
 from tests.support.fixtures import REPOSITORY
+from tests.support.scale import scaled
 from tests.support.store_samples import errors, open_store, sha
 
-KILLS = 12
+KILLS = scaled(12)
 
 
 def start_writer(root: Path, name: str) -> subprocess.Popen[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from evmaot.evm.opcodes import BY_MNEMONIC
+from tests.support.assembly import assemble
 
 _GROUP = re.compile(r"\(([^()]*)\)\*(\d+)")
 
@@ -35,11 +36,9 @@ def asm(text: str) -> bytes:
         elif re.fullmatch(r"x([0-9a-f]{2})+", word):
             code += bytes.fromhex(word[1:])
         elif word[0].isdigit():
-            value = int(word, 0)
-            data = value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
-            code += bytes((0x5F + len(data),)) + data
+            code += assemble(int(word, 0))
         else:
-            code.append(BY_MNEMONIC[word].value)
+            code += assemble(word)
     for at, name in uses:
         code[at : at + 2] = places[name].to_bytes(2, "big")
     return bytes(code)

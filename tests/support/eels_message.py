@@ -13,6 +13,7 @@ from ethereum_types.numeric import U64, U256, Uint
 from tests.support.eels import EELS_PACKAGE, address, eels_modules, key
 from tests.support.native import (
     BLOCK_NUMBER,
+    BOTH_TIERS,
     ENVIRONMENT,
     OLDEST_BLOCK,
     SENDER,
@@ -20,6 +21,8 @@ from tests.support.native import (
     Contract,
     Ended,
     block_hash,
+    comparable,
+    run_native,
 )
 
 EELS_FORKS = tuple(fork for fork in EELS_PACKAGE if fork not in ("dao_fork", "bpo1", "bpo2") and "glacier" not in fork)
@@ -123,3 +126,15 @@ def run_eels(call: Call, fork: str) -> Ended:
         else frozenset(),
         type(evm.error).__name__,
     )  # fmt: skip
+
+
+def assert_same(call: Call, fork: str, tiers: tuple[str, ...] = BOTH_TIERS) -> Ended:
+    """Run it on both; what EELS says."""
+    right = run_eels(call, fork)
+    for tier in tiers:
+        found = run_native(call, fork, tier)
+        assert comparable(found, fork) == comparable(right, fork), (tier, found.reason, right.reason)
+        # Control flow is what the compiler works out: it must not be wrong about a jump in a frame that
+        # fails anyway.  Other halts may come early, because gas and stack are checked for a whole section.
+        assert (found.reason == "BAD_JUMP_DESTINATION") == (right.reason == "InvalidJumpDestError")
+    return right

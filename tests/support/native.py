@@ -156,9 +156,7 @@ def run_native(call: Call, fork: str, tier: str = "optimised") -> Ended:
         result.output,
         result.refund,
         tuple((log.address, log.topics, log.data) for log in result.logs),
-        {
-            a: Contract(r.code, r.nonce, r.balance, dict(state.storages.get(a, {}))) for a, r in state.accounts.items()
-        },
+        {a: Contract(r.code, r.nonce, r.balance, dict(state.storages.get(a, {}))) for a, r in state.accounts.items()},
         frozenset(result.changes.destroyed),
         result.warm_addresses | call.warm_addresses if warm else frozenset(),
         result.warm_slots | call.warm_slots if warm else frozenset(),
@@ -166,7 +164,9 @@ def run_native(call: Call, fork: str, tier: str = "optimised") -> Ended:
     )
 
 
-def run_code(code: bytes, fork: str, tier: str = "optimised", *, storage: Mapping[int, int] | None = None, **call: Any) -> Ended:
+def run_code(
+    code: bytes, fork: str, tier: str = "optimised", *, storage: Mapping[int, int] | None = None, **call: Any
+) -> Ended:
     """Run one code on a world of its own; other arguments are fields of `Call`."""
     return run_native(Call(world_of(code, storage=storage), **call), fork, tier)
 

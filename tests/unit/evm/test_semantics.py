@@ -11,6 +11,7 @@ import pytest
 
 from evmaot.evm.opcodes import BY_MNEMONIC
 from evmaot.evm.semantics import MAX_WORD, MODULUS, PURE_FUNCTIONS, SIGN_BIT, to_signed, to_word
+from tests.support.scale import scaled
 from tests.support.words import EDGE_WORDS, random_word
 
 MIN = SIGN_BIT
@@ -77,8 +78,8 @@ SECOND_FORMULATIONS: dict[str, Callable[..., int]] = {
 def test_two_operands_against_a_second_formulation(name: str) -> None:
     function, second, random_ = PURE_FUNCTIONS[name], SECOND_FORMULATIONS[name], random.Random(1)
     pairs = [(a, b) for a in EDGE_WORDS for b in EDGE_WORDS]
-    pairs += [(random_.randrange(260), random_word(random_)) for _ in range(500)]
-    pairs += [(random_word(random_), random_word(random_)) for _ in range(500)]
+    pairs += [(random_.randrange(260), random_word(random_)) for _ in range(scaled(500))]
+    pairs += [(random_word(random_), random_word(random_)) for _ in range(scaled(500))]
     for a, b in pairs:
         assert function(a, b) == second(a, b), (hex(a), hex(b))
 
@@ -87,7 +88,7 @@ def test_every_result_is_a_word() -> None:
     random_ = random.Random(2)
     for name, function in PURE_FUNCTIONS.items():
         inputs = BY_MNEMONIC[name].inputs
-        for _ in range(300):
+        for _ in range(scaled(300)):
             operands = [random_word(random_) for _ in range(inputs)]
             assert 0 <= function(*operands) < MODULUS, (name, operands)
 

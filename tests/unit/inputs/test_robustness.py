@@ -14,6 +14,7 @@ from evmaot.inputs.problems import PROBLEMS
 from evmaot.inputs.reader import read_inputs
 from evmaot.inputs.registry import FORMATS, recognise, sort_of
 from evmaot.inputs.source import ContractSource, Problem
+from tests.support.scale import scaled
 
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "data" / "inputs"
 DOCUMENTS = [
@@ -28,7 +29,7 @@ JUNK: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=scaled(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -20,6 +20,7 @@ from evmaot.store.elf_rules import RULES, LibraryLayout, check_library, read_lay
 from evmaot.target import Target, host_target
 from tests.support.elf_patch import dynamic_entry_offset, parsed, put, put_dynamic, put_segment, put_symbol
 from tests.support.libraries import AARCH64, BUILTINS_TEXT, X86_64, compiled, library_objects, table_of
+from tests.support.scale import scaled
 
 
 @cache
@@ -233,7 +234,7 @@ def test_no_damage_makes_the_check_fail() -> None:
             found = check_library(bytes(changed))
             assert found is None or found in RULES
     source = random.Random(20260101)
-    for _ in range(3000):
+    for _ in range(scaled(3000)):
         changed = bytearray(data)
         for _ in range(source.randrange(1, 12)):
             position = source.randrange(len(changed))

@@ -11,10 +11,11 @@ from evmaot.codegen.options import Tier
 from evmaot.evm.semantics import PURE_FUNCTIONS
 from tests.support.builtins_jit import TIERS, from_native, load_builtins, to_native
 from tests.support.long_division import divide
+from tests.support.scale import scaled
 from tests.support.words import EDGE_WORDS, MIN_SIGNED, MINUS_ONE, WORD_MASK, random_word
 
 NAMES = ("div", "mod", "sdiv", "smod")
-PAIRS = 6000
+PAIRS = scaled(6000)
 RARE_BRANCHES = (
     "one limb: over",
     "one limb: correct",

@@ -9,6 +9,7 @@ import pytest
 from evmaot.codegen.options import Tier
 from evmaot.evm.semantics import exp
 from tests.support.builtins_jit import TIERS, from_native, load_builtins, to_native
+from tests.support.scale import scaled
 from tests.support.words import EDGE_WORDS, random_word
 
 
@@ -23,7 +24,7 @@ def test_all_pairs_of_edge_words(tier: Tier) -> None:
 @pytest.mark.parametrize("tier", TIERS)
 def test_random_pairs(tier: Tier) -> None:
     function, random_ = load_builtins(tier).word_function("exp"), random.Random(1)
-    for _ in range(1500):
+    for _ in range(scaled(1500)):
         base, exponent = random_word(random_), random_word(random_)
         assert function(base, exponent) == exp(base, exponent), (hex(base), hex(exponent))
 
@@ -52,7 +53,7 @@ def test_zero_to_the_power_of_zero_is_one() -> None:
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_result_may_be_written_over_an_operand(place: int) -> None:
     function, random_ = load_builtins(Tier.OPTIMISED).functions["exp"], random.Random(2)
-    for _ in range(300):
+    for _ in range(scaled(300)):
         pair = [random_word(random_), random_word(random_)]
         words = [to_native(value) for value in pair]
         function(*words, words[place])

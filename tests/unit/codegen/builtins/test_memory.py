@@ -12,6 +12,7 @@ from evmaot.abi.layout import FRAME, HOST_TABLE
 from evmaot.abi.status import Status
 from evmaot.codegen.options import Tier
 from tests.support.builtins_jit import TIERS, from_native, guarded_page, load_builtins, to_native
+from tests.support.scale import scaled
 
 SIZES = (*range(140), 159, 160, 161, 191, 192, 193, 255, 256, 257, 320, 500, 1000, 1024, 2049, 4096)
 MAX_U64 = (1 << 64) - 1
@@ -97,7 +98,7 @@ def test_copy_padded_at_every_boundary(source_size: int, tier: Tier) -> None:
 def test_copy_padded_of_random_ranges(tier: Tier) -> None:
     copy, random_ = load_builtins(tier).functions["copy_padded"], random.Random(9)
     source, target = guarded_page("source"), guarded_page("destination")
-    for _ in range(1500):
+    for _ in range(scaled(1500)):
         source_size, offset, size = (random_.randrange(random_.choice((40, 300, 3000))) for _ in range(3))
         data = random_.randbytes(source_size)
         source.fill(source.start, data)

@@ -12,10 +12,11 @@ from evmaot.codegen.options import Tier
 from evmaot.evm.semantics import PURE_FUNCTIONS
 from tests.support.builtins_jit import TIERS, from_native, load_builtins, to_native
 from tests.support.long_division import divide
+from tests.support.scale import scaled
 from tests.support.words import EDGE_WORDS, MINUS_ONE, WORD_MASK, random_word
 
 NAMES = ("addmod", "mulmod")
-TRIPLES = 6000
+TRIPLES = scaled(6000)
 BN254_PRIME = 21888242871839275222246405745257275088696311157297823662689037894645226208583
 SECP256K1_PRIME = (1 << 256) - (1 << 32) - 977
 MODULI = (BN254_PRIME, SECP256K1_PRIME, MINUS_ONE, 1 << 255, (1 << 128) - 1, 1 << 128, 1 << 64, 1, 0)

@@ -1,0 +1,75 @@
+"""Random programs on EELS and natively: outcome, gas, refund, output, logs, state and warm sets are equal.
+
+Here a small number of them, the same each time.  `EVMAOT_RANDOM_PROGRAMS=5000` runs that many more; a
+failure names its seed, and what it found becomes a case of `test_regressions.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from evmaot.evm.forks import FORKS
+from evmaot.runtime.storage_cache import StorageCache
+from tests.support.eels_message import EELS_FORKS, assert_same
+from tests.support.native import BOTH_TIERS, Call, executor, world_of
+from tests.support.random_programs import FLAVOURS, random_call, random_jumps
+
+MORE = int(os.environ.get("EVMAOT_RANDOM_PROGRAMS", "0"))
+SEEDS = range(2 * len(EELS_FORKS) + MORE)
+
+
+def with_less_gas(call: Call, used: int, random_: random.Random) -> list[Call]:
+    """The same with exactly what it uses, one less, and somewhere between."""
+    if used < 3:
+        return []
+    return [replace(call, gas=gas) for gas in (used, used - 1, random_.randrange(used), used + random_.randrange(3000))]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_programs_end_as_on_eels(seed: int, flavour: str) -> None:
+    fork = EELS_FORKS[seed % len(EELS_FORKS)]
+    call = random_call(seed, fork, flavour=flavour)
+    tier = BOTH_TIERS[seed // len(EELS_FORKS) % 2]
+    right = assert_same(call, fork, (tier,))
+    if right.outcome != "halt":
+        for variant in with_less_gas(call, call.gas - right.gas_left, random.Random(seed)):
+            assert_same(variant, fork, (tier,))
+
+
+@pytest.mark.parametrize("written_for", ["frontier", "osaka"])
+@pytest.mark.parametrize("seed", range(4))
+def test_one_program_on_every_fork(seed: int, written_for: str) -> None:
+    """Forks that a code cannot tell apart share what was compiled; to others its opcodes are undefined."""
+    call = random_call(seed, written_for)
+    for fork in EELS_FORKS:
+        assert_same(call, fork, (BOTH_TIERS[seed % 2],))
+
+
+@pytest.mark.parametrize("seed", range(30 + MORE))
+def test_unstructured_jumps_go_where_eels_goes(seed: int) -> None:
+    random_ = random.Random(seed)
+    fork = random_.choice(("osaka", "london", "frontier"))
+    code = random_jumps(random_, FORKS[fork])
+    for gas in (random_.randrange(3000), 8000, 30000):
+        input = random_.choice((b"", (5).to_bytes(32, "big")))
+        assert_same(Call(world_of(code), gas=gas, input=input), fork, (BOTH_TIERS[seed % 2],))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 3)])
+def test_a_storage_cache_that_is_too_small_changes_nothing(
+    size: tuple[int, int], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few entries and little room for dirty ones, every path of the cache's helpers is taken."""
+    monkeypatch.setattr("evmaot.execution.executor.StorageCache", lambda: StorageCache(*size))
+    executor.cache_clear()
+    try:
+        fork = ("osaka", "berlin", "istanbul", "frontier")[seed % 4]
+        assert_same(random_call(seed, fork, flavour="storage", gas=600_000), fork, ("optimised",))
+    finally:
+        executor.cache_clear()
