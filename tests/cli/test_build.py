@@ -151,8 +151,9 @@ def test_a_store_in_a_place_that_holds_other_files_is_refused(cli: Cli, inputs: 
 
 def test_a_contract_that_takes_too_long_costs_only_itself(cli: Cli, inputs: Path) -> None:
     long = inputs / "long.hex"
-    long.write_text("0x" + "6001600201600202600303" * 4000 + "00")
-    result = cli("build", inputs, "--timeout", "1s", "--fork", "osaka", "--json")
+    # A chain of multiplications of what nobody knows: many times the limit on any machine.
+    long.write_text("0x5f35" + "8002" * 12000 + "5f5200")
+    result = cli("build", inputs, "--timeout", "4s", "--fork", "osaka", "--json")
     assert result.code == 3
     (failed,) = [unit for unit in result.document["data"]["units"] if unit["status"] == "failed"]
     assert failed["reason"] == "compile_timeout"

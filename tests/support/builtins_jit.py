@@ -1,5 +1,7 @@
-"""The native helpers in memory: compiled for this host, linked by LLVM's own linker, called by ctypes.
+"""The native helpers in memory: compiled for this host, linked to an image, called by ctypes.
 
+A library that has each helper as an entry: LLVM's in-process linker would put sections anywhere, and aborts
+when other reservations of the process leave no room for them within 2 GiB of each other.
 Words go in and come out as Python ints.  The optimised tier is what is shipped; the fast one checks
 that no body depends on an optimisation.
 """
@@ -7,17 +9,21 @@ that no body depends on an optimisation.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import mmap
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from evmaot.abi.layout import FINGERPRINT
+from evmaot.abi.library import LibraryTable, TableEntry
+from evmaot.codegen.backend.linker import link_shared_library
 from evmaot.codegen.backend.llvm import compile_text
 from evmaot.codegen.builtins.module import builtins_text
 from evmaot.codegen.builtins.table import BUILTINS
+from evmaot.codegen.emit.table import table_text
 from evmaot.codegen.options import Tier
+from evmaot.runtime.image import load_image
 from evmaot.target import host_target
 
 TIERS = (Tier.OPTIMISED, Tier.FAST)
@@ -42,21 +48,19 @@ class Builtins:
     """All helpers of one tier, as ctypes functions."""
 
     def __init__(self, tier: Tier) -> None:
-        data = compile_text(builtins_text(host_target()), tier, host_target()).data
-        machine = llvm.Target.from_triple(host_target().triple).create_target_machine(
-            reloc="pic", codemodel="small", jit=True
-        )
-        self._jit = llvm.create_lljit_compiler(machine)
-        builder = llvm.JITLibraryBuilder().add_object_img(data)
-        for row in BUILTINS.values():
-            builder.export_symbol(row.symbol)
-        self._tracker = builder.link(self._jit, f"builtins-{tier.value}")
+        target, rules = host_target(), bytes(32)
+        keys = {row.symbol: hashlib.sha256(row.symbol.encode()).digest() for row in BUILTINS.values()}
+        entries = tuple(TableEntry(key, rules, symbol) for symbol, key in keys.items())
+        table = table_text(LibraryTable(bytes.fromhex(FINGERPRINT), bytes(32), entries))
+        texts = (builtins_text(target), table)
+        objects = [compile_text(text, tier, target).data for text in texts]
+        self._image = load_image(link_shared_library(objects, soname="builtins.so", target=target))
         self.functions: dict[str, Callable[..., Any]] = {}
         for row in BUILTINS.values():
             parameters = [_C_TYPES[kind] for kind in row.parameters]
             prototype = ctypes.CFUNCTYPE(_C_TYPES[row.result], *parameters)
             # SAFETY: the symbol has the row's signature; `self` keeps the code alive.
-            self.functions[row.name] = prototype(self._tracker[row.symbol])
+            self.functions[row.name] = prototype(self._image.entries[keys[row.symbol], rules])
 
     def word_function(self, name: str) -> Callable[..., int]:
         """A helper from words (pointers) to a word (the last pointer), on ints."""
