@@ -1,12 +1,11 @@
 """Random programs on EELS and natively: outcome, gas, refund, output, logs, state and warm sets are equal.
 
-Here a small number of them, the same each time.  `EVMAOT_RANDOM_PROGRAMS=5000` runs that many more; a
+Here a small number of them, the same each time; `EVMAOT_TEST_SCALE=100` runs a hundred times as many.  A
 failure names its seed, and what it found becomes a case of `test_regressions.py`.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import replace
 
@@ -17,9 +16,9 @@ from evmaot.runtime.storage_cache import StorageCache
 from tests.support.eels_message import EELS_FORKS, assert_same
 from tests.support.native import BOTH_TIERS, Call, executor, world_of
 from tests.support.random_programs import FLAVOURS, random_call, random_jumps
+from tests.support.scale import scaled
 
-MORE = int(os.environ.get("EVMAOT_RANDOM_PROGRAMS", "0"))
-SEEDS = range(2 * len(EELS_FORKS) + MORE)
+SEEDS = range(scaled(2 * len(EELS_FORKS)))
 
 
 def with_less_gas(call: Call, used: int, random_: random.Random) -> list[Call]:
@@ -50,7 +49,7 @@ def test_one_program_on_every_fork(seed: int, written_for: str) -> None:
         assert_same(call, fork, (BOTH_TIERS[seed % 2],))
 
 
-@pytest.mark.parametrize("seed", range(30 + MORE))
+@pytest.mark.parametrize("seed", range(scaled(30)))
 def test_unstructured_jumps_go_where_eels_goes(seed: int) -> None:
     random_ = random.Random(seed)
     fork = random_.choice(("osaka", "london", "frontier"))
