@@ -24,6 +24,9 @@ from evmaot.execution.protocol import (
     RIPEMD160_ADDRESS,
     Environment,
     Failure,
+    FrameEnd,
+    FrameObserver,
+    FrameStart,
     Message,
     MessageResult,
     NotNative,
@@ -105,8 +108,9 @@ class Executor:
     `memory_limit` when a frame paid for more memory than the process can address.
     """
 
-    def __init__(self, programs: ProgramSource) -> None:
+    def __init__(self, programs: ProgramSource, observer: FrameObserver | None = None) -> None:
         self.programs = programs
+        self.observer = observer
         self.journal = Journal()
         self._rules = AccessRules()
         self._table = HostTable(host_functions(self.journal, self._rules))
@@ -234,6 +238,8 @@ class Executor:
         """Start a message: its outcome when it ended at once, None when its frame is on the stack."""
         journal = self.journal
         recipient = activation.recipient
+        if self.observer is not None:
+            self._tell_start(self.observer, activation)
         activation.checkpoint = journal.checkpoint()
         if activation.creates:
             journal.mark(journal.created, recipient)
@@ -312,7 +318,29 @@ class Executor:
         return self._finish(activation, status, gas_left, output)
 
     def _finish(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
-        """Keep or undo what a message did."""
+        """Keep or undo what a message did, and tell who watches."""
+        outcome = self._settle(activation, status, gas_left, output)
+        if self.observer is not None:
+            end = FrameEnd(len(self._stack), outcome.status, outcome.failure, outcome.gas_left, outcome.output)
+            self.observer.ended(end, self.journal)
+        return outcome
+
+    def _tell_start(self, observer: FrameObserver, activation: _Activation) -> None:
+        start = FrameStart(
+            len(self._stack),
+            activation.creates,
+            activation.sender,
+            activation.recipient,
+            activation.code if activation.precompile is None else b"",
+            activation.precompile,
+            activation.gas,
+            activation.value,
+            activation.input,
+            activation.is_static,
+        )
+        observer.entered(start, self.journal)
+
+    def _settle(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
         if status.succeeded:
             if activation.creates:
                 return self._deposit(activation, status, gas_left, output)

@@ -19,6 +19,7 @@ from evmaot.errors import HostError
 
 if TYPE_CHECKING:
     from evmaot.evm.forks import Fork
+    from evmaot.execution.journal import Journal
     from evmaot.runtime.program import CompiledProgram
 
 DELEGATION_PREFIX = b"\xef\x01\x00"
@@ -111,6 +112,47 @@ class StateReader(Protocol):
 
     def commit(self, changes: Changes) -> None:
         """Take over what a successful message changed.  The executor never calls it, its callers do."""
+        ...
+
+
+class FrameStart(NamedTuple):
+    """A message as it starts, at any depth: of a contract, a create, a precompiled contract or no code."""
+
+    depth: int
+    creates: bool
+    sender: int
+    recipient: int
+    code: bytes
+    """Empty for a precompiled contract."""
+    precompile: int | None
+    gas: int
+    value: int
+    input: bytes
+    is_static: bool
+
+
+class FrameEnd(NamedTuple):
+    """How it ended; what a failed one did is undone already."""
+
+    depth: int
+    status: Status
+    failure: Failure | None
+    gas_left: int
+    output: bytes
+
+
+class FrameObserver(Protocol):
+    """Who watches an executor: told of every message at its start and its end, innermost last to start.
+
+    The journal is the executor's own, as it is at that moment: to be read, not kept or changed.
+    """
+
+    def entered(self, start: FrameStart, journal: Journal) -> None:
+        """A message starts; nothing of it has happened yet."""
+        ...
+
+    def ended(self, end: FrameEnd, journal: Journal) -> None:
+        """The message that started last, of those that have not ended, has ended."""
         ...
 
 

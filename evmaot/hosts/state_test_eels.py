@@ -38,6 +38,8 @@ class Observed:
     state_root: str
     logs_hash: str
     rejection: str | None
+    gas_used: int = 0
+    """Of the transaction, after refunds; 0 if it was rejected."""
 
 
 class EelsFork:
@@ -211,6 +213,7 @@ class EelsRunner:
             "0x" + eels.state.state_root(state).hex(),
             "0x" + eels.keccak256(eels.rlp_encode(output.block_logs)).hex(),
             rejection,
+            int(output.block_gas_used),
         )
 
 
