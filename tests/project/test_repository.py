@@ -23,7 +23,7 @@ def repository_files() -> list[Path]:
             if path.is_dir():
                 if path.name not in SKIPPED_DIRECTORIES and not path.name.endswith(("_cache", ".egg-info")):
                     pending.append(path)
-            else:
+            elif path.name != ".git":  # in a worktree it is a file, which names the repository's place
                 found.append(path)
     return sorted(found)
 
