@@ -272,6 +272,7 @@ class _Session:
                 timeout_seconds=float(self._request.timeout_seconds),
                 memory_limit_bytes=self._request.memory_limit_bytes,
                 created=self._request.created or "",
+                code_hash=report.code_hash,
             )
             self.store.remember_failure(self._tools.profile, record)
         if self._request.fail_fast:

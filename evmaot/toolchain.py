@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from evmaot.abi.layout import FINGERPRINT
@@ -92,20 +92,32 @@ def toolchain(options: CompileOptions, linker: str = "own") -> Toolchain:
 
 def profile_of(options: CompileOptions, linker: str = "own") -> Profile:
     """The profile that these options compile under."""
-    from evmaot.codegen.backend.llvm import LLVM_VERSION, LLVMLITE_VERSION
-    from evmaot.codegen.driver import compiler_digest
-
     return Profile(
-        compiler=compiler_digest(),
-        llvm=LLVM_VERSION,
-        llvmlite=LLVMLITE_VERSION,
-        abi=FINGERPRINT,
+        **_current_versions(),
         triple=options.target.triple,
         cpu=options.target.cpu,
         features=tuple(sorted(options.target.features)),
         tier=options.tier.value,
         linker=linker,
     )
+
+
+def stale_in(profile: Profile) -> str | None:
+    """What of a profile is not of this version of evmaot (``llvm``, ``compiler``, ...), None for a current one.
+
+    Stale artifacts may still load and serve; a build makes new ones beside them.  Target, tier and linker are choices
+    and no matter here.
+    """
+    current = _current_versions()
+    return next((name for name, value in current.items() if getattr(profile, name) != value), None)
+
+
+@cache
+def _current_versions() -> dict[str, str]:
+    from evmaot.codegen.backend.llvm import LLVM_VERSION, LLVMLITE_VERSION
+    from evmaot.codegen.driver import compiler_digest
+
+    return {"abi": FINGERPRINT, "llvm": LLVM_VERSION, "llvmlite": LLVMLITE_VERSION, "compiler": compiler_digest()}
 
 
 def compile_job(job: UnitJob) -> UnitOutput:

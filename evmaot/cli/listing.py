@@ -199,11 +199,19 @@ class Selection:
     fork: Fork | None = None
     profile: str | None = None
     """First digits of a profile's digest."""
+    among: frozenset[str] | None = None
+    """Whole digests of profiles."""
+
+    def has_profile(self, digest: str) -> bool:
+        """Whether artifacts of that profile are meant."""
+        return (self.profile is None or digest.startswith(self.profile.lower())) and (
+            self.among is None or digest in self.among
+        )
 
     def __contains__(self, entry: Entry) -> bool:
         pack, member = entry
         return (
-            (self.profile is None or pack.manifest.profile.startswith(self.profile.lower()))
+            self.has_profile(pack.manifest.profile)
             and (self.pattern is None or matches_pattern(self.pattern, member))
             and (self.fork is None or serves(member, self.fork))
         )

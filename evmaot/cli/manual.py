@@ -48,13 +48,27 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "ls": (
         ("evmaot ls", "A row for each profile and fork:"),
-        ("evmaot ls --contracts --sort size --limit 10", "The ten largest contracts:"),
+        ("evmaot ls --contracts --sort length --limit 10", "The ten longest contracts:"),
+        ("evmaot ls --stale", "What other versions of the compiler made:"),
         ("evmaot ls --contracts --fork osaka --jsonl", "One JSON record a line, for programs:"),
     ),
     "show": (
         ("evmaot show 0x1a2b3c4d", "A contract by the first digits of its code hash:"),
         ("evmaot show 5e6f7a8b --json", "A pack by the first digits of its name, as JSON:"),
     ),
+    "explain": (
+        ("evmaot explain 0x1a2b3c4d --fork osaka", "Why a contract is found or not, by the first digits of its hash:"),
+        ("evmaot explain token.hex --fork prague", "For a code that may not be stored at all:"),
+    ),
+    "stats": (
+        ("evmaot stats", "What the store holds, and what it takes:"),
+        ("evmaot stats --json", "For a monitor:"),
+    ),
+    "preload": (
+        ("evmaot preload --check", "What a program would load, and how long it takes:"),
+        ("evmaot preload --check -v", "With what is for other machines and versions:"),
+    ),
+    "doctor": (("evmaot doctor", "Everything, with what to do:"),),
     "verify": (
         ("evmaot verify", "Hash every library and check every document:"),
         ("evmaot verify --level meta --json", "Documents only, for programs:"),
@@ -150,5 +164,37 @@ Anything else is a miss with a named reason; the contract is then interpreted or
 }
 """Hand-written sections of evmaot-store(5)."""
 
-VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {}
+VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "explain": {
+        "REASONS": """\
+The look-up goes through these in order; the first that applies is the answer.
+
+  store_missing, store_untrusted, format_newer   the store as a whole
+  not_in_store          no artifact of this code, under no fork and profile
+  negative:REASON       it failed to compile when it was tried last
+  abi_mismatch          machine code for another version of the native interface
+  architecture:NAME     machine code for another processor
+  isa_missing:FEATURE   machine code for a better processor
+  code_mismatch         the same hash, other code: somebody tampers
+  template              only code with holes is stored
+  rules_differ          the fork prices an opcode of the code otherwise
+  object_missing, size_mismatch, hash_mismatch, elf_rule:RULE, noexec_mount,
+  dlopen_failed, table_mismatch                  the library is refused
+  loaded                a hit
+
+A build looks for exactly its own profile. Its answer is cached, one of the above, or profile_differs with the
+first field that differs: native ABI, target, CPU, versions of LLVM and llvmlite, compiler sources, tier, linker.
+""",
+    },
+    "stats": {
+        "TERMS": """\
+Stale: made by another version of the compiler. Such artifacts are served as long as their native ABI is the
+present one; evmaot build makes new ones beside them, and evmaot gc removes them.
+
+Unreferenced: libraries that no manifest names, left by an interrupted process or by what was removed.
+
+Failures: codes that could not be compiled. A build does not try them again under the same limits.
+""",
+    },
+}
 """Hand-written sections of the page of a verb, by verb and heading."""

@@ -67,3 +67,8 @@ def fork_option(help: str) -> Callable[[AnyCommand], AnyCommand]:
 def profile_option() -> Callable[[AnyCommand], AnyCommand]:
     """`--profile ID`: first digits of a profile's digest, passed as `profile: str | None`."""
     return click.option("--profile", type=StoredName("profiles"), metavar="ID", help="Only this profile.")
+
+
+def profiles_option(help: str) -> Callable[[AnyCommand], AnyCommand]:
+    """`--profile ID`, repeatable, passed as `profiles: tuple[str, ...]`."""
+    return click.option("--profile", "profiles", type=StoredName("profiles"), multiple=True, metavar="ID", help=help)

@@ -152,10 +152,24 @@ class Output:
         moving = os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
         return self.progress and not self.plain and not self.quiet and moving and is_terminal(sys.stderr)
 
+    def width(self) -> int:
+        """Columns of the terminal that stdout is; 0 where it is none, or with --plain: nothing is cut or broken."""
+        return terminal_width(os.environ) if is_terminal(sys.stdout) and not self.plain else 0
+
+    def fields(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and values on stdout; on a terminal, long values go on below their beginning."""
+        indent = max(len(label) for label, _ in rows) + 2
+        width = self.width()
+        for label, text in rows:
+            pieces = wrapped(text, width - indent) if width else [text]
+            self.data(f"{self.styled(f'{label}:'.ljust(indent - 1), 'bold')} {pieces[0]}".rstrip())
+            for piece in pieces[1:]:
+                self.data(" " * indent + piece)
+
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         """Aligned columns on stdout, two blanks apart; cut to the width of a terminal, whole in a pipe."""
         cells = [tuple(row) for row in rows]
-        width = terminal_width(os.environ) if is_terminal(sys.stdout) and not self.plain else None
+        width = self.width() or None
         kept, left_out = fitting_columns(columns, cells, width)
         columns = [columns[index] for index in kept]
         cells = [tuple(row[index] for index in kept) for row in cells]
@@ -201,6 +215,13 @@ def column_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], widt
         widths[widest] -= cut
         excess -= cut
     return widths
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Text in lines of that width, broken at blanks, and within words that are longer."""
+    import textwrap
+
+    return textwrap.wrap(text, max(width, 8), break_on_hyphens=False) or [""]
 
 
 def _line(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> str:

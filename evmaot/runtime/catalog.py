@@ -25,12 +25,18 @@ from evmaot.runtime.loading import profile_refusal
 from evmaot.runtime.preloading import LibraryMapping
 from evmaot.runtime.program import CompiledProgram, ProgramKind
 from evmaot.store.index import rules_digest
+from evmaot.store.keys import Profile
 from evmaot.store.manifest import Member
 
 logger = logging.getLogger("evmaot.runtime")
 
 _TIER_RANKS = {"optimised": 0, "fast": 1}
 """Better code first; a tier that this version does not know comes last."""
+
+
+def profile_rank(profile: Profile) -> tuple[int, int]:
+    """Which of several artifacts that fit is used: that of the lowest rank."""
+    return _TIER_RANKS.get(profile.tier, len(_TIER_RANKS)), -len(profile.features)
 
 
 class LibraryRecord:
@@ -40,9 +46,8 @@ class LibraryRecord:
 
     def __init__(self, source: ArtifactLibrary, order: int) -> None:
         self.source = source
-        profile = source.profile.profile
         # The best that fits: the optimised tier, then code for more CPU features, then the first found.
-        self.rank = (_TIER_RANKS.get(profile.tier, len(_TIER_RANKS)), -len(profile.features), order)
+        self.rank = (*profile_rank(source.profile.profile), order)
         self.loaded: LoadedLibrary | None = None
         self.refused = False
         self.programs: dict[int, CompiledProgram] = {}

@@ -41,6 +41,8 @@ class NegativeRecord:
     timeout_seconds: float
     memory_limit_bytes: int
     created: str = ""
+    code_hash: str = ""
+    """Keccak-256 of the code, hex; empty in records of the first version."""
 
     def holds(self, timeout_seconds: float, memory_limit_bytes: int) -> bool:
         """Whether the reason would still be there under these limits."""
@@ -67,6 +69,7 @@ def parse_record(data: bytes, unit_key: str) -> NegativeRecord | None:
         # Fields as they are declared: a newer version's additional ones are left out.
         types: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
         fields: dict[str, Any] = {}
+        document.setdefault("code_hash", "")
         for name, declared in NegativeRecord.__annotations__.items():
             fields[name] = document[name]
             if type(fields[name]) not in types[declared]:

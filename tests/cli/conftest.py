@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,3 +84,38 @@ def process(home: Path) -> Cli:
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
+
+
+PUSH0_CODE = "5f5ff3"
+"""Stops before Shanghai, for PUSH0 came with it."""
+ADDING_CODE = "600160020160005260206000f3"
+"""1 + 2, returned: the same under every fork."""
+
+
+@pytest.fixture(scope="session")
+def built_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the real compiler filled; tests take a copy of it."""
+    from evmaot.build import BuildRequest, build
+    from evmaot.codegen.options import CompileOptions, Tier
+    from evmaot.evm.forks import forks_selected
+    from evmaot.inputs.source import ContractSource
+    from evmaot.store.directory import ArtifactDirectory
+
+    path = tmp_path_factory.mktemp("built") / "store"
+    sources = [
+        ContractSource(bytes.fromhex(code), label, "test")
+        for code, label in ((PUSH0_CODE, "push0.hex"), (ADDING_CODE, "adding.hex"))
+    ]
+    request = BuildRequest(sources, forks_selected("shanghai..osaka"), CompileOptions(Tier.FAST), jobs=1)
+    build(request, ArtifactDirectory.open(path, create=True))
+    return path
+
+
+@pytest.fixture
+def real_store(home: Path, built_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of real libraries, which this test may damage."""
+    path = home.parent / "real"
+    shutil.copytree(built_store, path, copy_function=shutil.copy2)
+    monkeypatch.setenv("EVMAOT_STORE", str(path))
+    monkeypatch.setenv("EVMAOT_OPT", "fast")
+    return path

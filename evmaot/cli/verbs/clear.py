@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evmaot.cli.invocation import Invocation, SettingType, Verb, pass_invocation
-from evmaot.cli.options import StoredName
+from evmaot.cli.options import profiles_option
 from evmaot.cli.output import counted, human_size, is_terminal
 from evmaot.errors import UsageError
 
@@ -31,14 +31,7 @@ if TYPE_CHECKING:
     metavar="FORK",
     help="What was built for the fork, or for each of a range; what other forks need too stays for them.",
 )
-@click.option(
-    "--profile",
-    "profiles",
-    type=StoredName("profiles"),
-    multiple=True,
-    metavar="ID",
-    help="What belongs to the profile with these first digits.",
-)
+@profiles_option("What belongs to the profile with these first digits.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_invocation

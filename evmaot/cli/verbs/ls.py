@@ -36,6 +36,7 @@ _ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @click.option("--contracts", is_flag=True, help="A row for each contract.")
 @fork_option("Only what serves this fork.")
 @profile_option()
+@click.option("--stale", is_flag=True, help="Only what another version of the compiler made.")
 @click.option(
     "--sort",
     type=click.Choice(list(_ORDERS)),
@@ -55,6 +56,7 @@ def command(
     contracts: bool,
     fork: Fork | None,
     profile: str | None,
+    stale: bool,
     sort: str,
     limit: int | None,
     jsonl: bool,
@@ -71,7 +73,7 @@ def command(
     from evmaot.cli.stores import index_or_empty, warn_of_refusals
 
     index = index_or_empty(invocation)
-    selection = Selection(pattern, fork, profile)
+    selection = Selection(pattern, fork, profile, _stale_profiles(index) if stale else None)
     if contracts or pattern is not None:
         number = _contracts(invocation, index, selection, sort, limit, jsonl)
     else:
@@ -81,13 +83,19 @@ def command(
         context.exit(EMPTY)
 
 
+def _stale_profiles(index: StoreIndex) -> frozenset[str]:
+    from evmaot.toolchain import stale_in
+
+    return frozenset(one.digest for one in index.profiles.values() if stale_in(one.profile))
+
+
 def _profiles(invocation: Invocation, index: StoreIndex, selection: Selection, jsonl: bool) -> int:
     """Answers the number of rows."""
     from evmaot.cli.listing import profile_data, profile_rows
     from evmaot.cli.stores import refusal_problems
 
     rows = [profile_data(row) for row in profile_rows(index, selection.fork)]
-    rows = [row for row in rows if row["profile"].startswith((selection.profile or "").lower())]
+    rows = [row for row in rows if selection.has_profile(row["profile"])]
     size_bytes = sum(pack.manifest.object.size for pack in index.packs)
     totals = {"contracts": len(index), "packs": len(index.packs), "size_bytes": size_bytes}
     output = invocation.output

@@ -76,12 +76,6 @@ def _as_data(found: Found) -> dict[str, Any]:
     }
 
 
-def _fields(invocation: Invocation, rows: Sequence[tuple[str, str]]) -> None:
-    width = max(len(label) for label, _ in rows) + 2
-    for label, text in rows:
-        invocation.output.data(f"{invocation.output.styled(f'{label}:'.ljust(width), 'bold')}{text}")
-
-
 def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:
     from evmaot.cli.listing import ServedForks, fork_ranges, member_data, why_not_here
 
@@ -94,8 +88,7 @@ def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:
             invocation.output.data("")
         row = member_data(entry, served)
         holes = ", ".join(f"{length} at {offset}" for offset, length in row["holes"])
-        _fields(
-            invocation,
+        invocation.output.fields(
             (
                 ("contract", row["code_hash"]),
                 ("label", row["label"] or "-"),
@@ -139,8 +132,7 @@ def _show_pack(invocation: Invocation, pack: Pack) -> None:
     from evmaot.store.index import Entry
 
     row = pack_data(pack)
-    _fields(
-        invocation,
+    invocation.output.fields(
         (
             ("pack", row["pack"]),
             ("size", human_size(row["size_bytes"])),
@@ -166,8 +158,7 @@ def _show_profile(invocation: Invocation, stored: StoredProfile, packs: Sequence
     profile = stored.profile
     size_bytes = sum(pack.manifest.object.size for pack in packs)
     contracts = sum(len(pack.manifest.members) for pack in packs)
-    _fields(
-        invocation,
+    invocation.output.fields(
         (
             ("profile", stored.digest),
             ("tier", profile.tier),
