@@ -1,12 +1,13 @@
 """What runs in a worker process (`evmaot.workers` is the parent's side).
 
 Job: take jobs from a socket, one at a time, run each within its limits, and answer.  Invariants: Ctrl-C is the
-parent's; a worker ends when the socket does, and a job that outlives the parent is ended by the kernel; nothing is
-written but a bounded stderr, and no core.  May import: `evmaot.errors`.
+parent's; a worker ends when the socket does, and the kernel ends it with the thread that started it, whatever it does
+and even if it is stopped; nothing is written but a bounded stderr, and no core.  May import: `evmaot.errors`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import pickle
@@ -26,6 +27,7 @@ HEADER: Final = struct.Struct("<Q")
 MAX_CAUSE_CHARACTERS: Final = 4000
 _ORPHAN_GRACE_SECONDS: Final = 5.0
 _MAX_STDERR_BYTES: Final = 16 << 20
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ def memory_failure(limits: WorkerLimits, cause: str | None) -> JobFailure:
 
 def worker_main(descriptor: int) -> None:
     """Serve jobs from a socket until it ends: what a worker process runs."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, _MAX_STDERR_BYTES)
     channel = socket.socket(fileno=descriptor)
     with channel, channel.makefile("rb", buffering=0) as stream:
+        _answer(channel, ("born", None))
         hello = _receive(stream)
         if hello is None:
             return
@@ -115,6 +119,13 @@ def _run(function: Callable[[Any], Any], message: bytes, limits: WorkerLimits, b
     finally:
         _limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when its parent is gone: a stopped one sees no end of a socket."""
+    # One that went before is found out by the first answer, for until then nobody stops us.
+    # SAFETY: prctl with numbers alone; it reads and writes no memory of ours.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _limit(what: int, value: int) -> None:

@@ -4,22 +4,20 @@ Job: run a function on many arguments in a bounded number of processes, one job 
 address-space limit per job.  Processes, because LLVM holds one lock for all threads, and because nothing else
 contains a crash.  Invariants: every job ends in exactly one result or the pool is closed; a process that dies, hangs
 or runs out of memory costs the job it had and is replaced; parent and workers never wait for each other without a
-limit; a worker ends when its parent does.  A worker is a fresh interpreter (not a fork, and it does not import
-`__main__`), so a pool is safe in programs with threads.  Not safe for use by two threads at a time.
+limit; a worker ends with the thread that started it.  A worker is a fresh interpreter (not a fork, and it does not
+import `__main__`), so a pool is safe in programs with threads.  A pool belongs to one thread, but for `kill`.
 May import: `evmaot.worker_handle`, `evmaot.worker_process`, errors.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import pickle
 import selectors
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from evmaot.errors import CompilerBug, EvmaotError
-from evmaot.worker_handle import Job, WorkerHandle, ending
+from evmaot.worker_handle import Job, WorkerHandle, ending, spawn
 from evmaot.worker_process import (
     MAX_CAUSE_CHARACTERS,
     JobFailure,
@@ -38,14 +36,10 @@ from evmaot.worker_process import (
 
 _MAX_START_FAILURES: Final = 3
 _MAX_ATTEMPTS: Final = 3
+_LONGEST_SELECT_SECONDS: Final = 3600.0
+"""The kernel takes no more than some weeks."""
 _MEMORY_WORDS: Final = ("out of memory", "bad_alloc", "cannot allocate memory", "memoryerror")
 """What LLVM, libstdc++ and the interpreter say before they abort for want of memory."""
-
-# -I: the search path is the parent's and nothing else's, not even the working directory.
-_BOOTSTRAP: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from evmaot.worker_process import worker_main; worker_main(int(sys.argv[1]))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +80,7 @@ class WorkerPool:
         preload: Sequence[str] = (),
         queue_capacity: int | None = None,
         recycle_after: int = 1000,
-        start_timeout_seconds: float = 120.0,
+        start_timeout_seconds: float = 60.0,
     ) -> None:
         """`preload` names modules that a worker imports before its first job and outside its limits.
 
@@ -162,7 +156,8 @@ class WorkerPool:
         if self._paused_at is None and not self._closed:
             self._paused_at = time.monotonic()
             for worker in self._workers:
-                worker.process.send_signal(signal.SIGSTOP)
+                if worker.born:
+                    worker.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Undo `pause`."""
@@ -171,7 +166,7 @@ class WorkerPool:
             for worker in self._workers:
                 worker.started += away
                 worker.deadline += away
-                worker.process.send_signal(signal.SIGCONT)
+                worker.send_signal(signal.SIGCONT)
             self._dispatch()
 
     def abandon(self) -> None:
@@ -180,10 +175,7 @@ class WorkerPool:
         self._queue.clear()
         workers, self._workers = self._workers, []
         for worker in workers:
-            # Not our child, so there is nothing to wait for or to warn of.
-            worker.process.returncode = 0
-            worker.socket.close()
-            worker.stderr.close()
+            worker.abandon()
         # The kernel's list behind it is the parent's as well: it is closed, and nothing is taken out of it.
         self._selector.close()
 
@@ -198,12 +190,11 @@ class WorkerPool:
             self._watching or self._queue or any(not worker.is_idle for worker in self._workers)
         ):
             self._dispatch()
-            pause = self._pause(limit)
-            for key, _ in self._selector.select(pause):
+            for key, _ in self._selector.select(self._pause(limit)):
                 if key.data is None:
                     woken = True
-                else:
-                    self._listen(key.data)
+                elif key.data in self._workers:
+                    self._attend(key.data, has_ended=key.fd == key.data.pidfd)
             self._enforce()
             if limit is not None and time.monotonic() >= limit:
                 break
@@ -219,12 +210,16 @@ class WorkerPool:
         self._queue.clear()
         workers, self._workers = self._workers, []
         for worker in workers:
-            with contextlib.suppress(OSError):
-                worker.process.kill()
+            worker.send_signal(signal.SIGKILL)
         for worker in workers:
             worker.end()
             worker.stderr.close()
         self._selector.close()
+
+    def kill(self) -> None:
+        """Kill the workers that exist now; may be called from any thread."""
+        for worker in list(self._workers):
+            worker.send_signal(signal.SIGKILL)
 
     # The parent's side.
 
@@ -240,7 +235,7 @@ class WorkerPool:
                 free = self._start()
             job = self._queue.popleft()
             self._clock(free, job)
-            if not free.send(job.message):
+            if not self._send(free, job.message):
                 free.job = None
                 self._died_before(free, job)
 
@@ -274,48 +269,62 @@ class WorkerPool:
             raise EvmaotError(
                 "worker_start_failed", "compiling needs a Python interpreter", cause="sys.executable is empty"
             )
-        ours, theirs = socket.socketpair()
-        # It lives as long as the worker.
-        stderr = tempfile.TemporaryFile(prefix="evmaot-worker-")  # noqa: SIM115
         try:
-            path = json.dumps([entry for entry in sys.path if isinstance(entry, str)])
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _BOOTSTRAP, str(theirs.fileno()), path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C is for the parent: it says what is published, and then ends the workers.
-                start_new_session=True,
-            )
+            worker = spawn()
         except OSError as error:
-            ours.close()
-            stderr.close()
             raise EvmaotError(
                 "worker_start_failed", "a worker process could not be started", cause=str(error)
             ) from error
-        finally:
-            theirs.close()
-        worker = WorkerHandle(process, ours, stderr)
         worker.deadline = worker.started + self._start_timeout_seconds
         self._workers.append(worker)
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+        if worker.pidfd >= 0:
+            # Whoever else has the worker's end of the socket by now: its end is seen.
+            self._selector.register(worker.pidfd, selectors.EVENT_READ, worker)
         self.statistics.spawns += 1
-        worker.send(self._hello)
+        self._send(worker, self._hello)
         return worker
 
-    def _pause(self, limit: float | None) -> float | None:
+    def _send(self, worker: WorkerHandle, message: bytes) -> bool:
+        is_there = worker.send(message)
+        self._listen(worker)
+        return is_there
+
+    def _listen(self, worker: WorkerHandle) -> None:
+        """Wait for what the worker says, and for room where it has not taken all yet."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outgoing else 0)
+        self._selector.modify(worker.socket, events, worker)
+
+    def _unlisten(self, worker: WorkerHandle) -> None:
+        self._selector.unregister(worker.socket)
+        if worker.pidfd >= 0:
+            self._selector.unregister(worker.pidfd)
+
+    def _pause(self, limit: float | None) -> float:
         moments = [worker.deadline for worker in self._workers if not worker.is_idle and self._paused_at is None]
         if limit is not None:
             moments.append(limit)
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        now = time.monotonic()
+        return max(0.0, min([now + _LONGEST_SELECT_SECONDS, *moments]) - now)
 
-    def _listen(self, worker: WorkerHandle) -> None:
+    def _attend(self, worker: WorkerHandle, *, has_ended: bool) -> None:
+        """A worker said something, has room for more, or has ended."""
+        if worker.outgoing:
+            worker.flush()
+            self._listen(worker)
         messages = worker.messages()
-        if messages is None:
+        is_lost = messages is None or not self._take(worker, messages)
+        if is_lost or (has_ended and worker in self._workers):
             self._died(worker)
-            return
+
+    def _take(self, worker: WorkerHandle, messages: list[tuple[str, Any]]) -> bool:
+        """Do what a worker's messages say; False where they make no sense."""
         for kind, value in messages:
+            if kind == "born":
+                worker.born = True
+                if self._paused_at is not None:
+                    worker.send_signal(signal.SIGSTOP)
+                continue
             if kind == "ready":
                 worker.ready = True
                 self._start_failures = 0
@@ -327,7 +336,8 @@ class WorkerPool:
                 continue
             job, worker.job = worker.job, None
             worker.jobs_done += 1
-            assert job is not None
+            if job is None:
+                return False
             seconds = time.monotonic() - worker.started
             if kind == "value":
                 self._results.append(JobResult(job.token, value, None, seconds))
@@ -337,7 +347,8 @@ class WorkerPool:
                 self.statistics.memory_kills += 1
             if kind == "last" or worker.jobs_done >= self._recycle_after:
                 self._bury(worker)
-                return
+                return True
+        return True
 
     def _died(self, worker: WorkerHandle) -> None:
         job, was_ready, seconds = worker.job, worker.ready, time.monotonic() - worker.started
@@ -346,11 +357,16 @@ class WorkerPool:
             if job is not None:
                 self._queue.appendleft(job)
             self._start_failed(ending(code), words)
-        elif job is not None and not worker.begun and job.attempts < _MAX_ATTEMPTS:
-            job.attempts += 1
-            self._queue.appendleft(job)
-        elif job is not None:
+        elif job is not None and not self._has_another_attempt(worker, job):
             self._results.append(JobResult(job.token, None, self._verdict(code, words), seconds))
+
+    def _has_another_attempt(self, worker: WorkerHandle, job: Job) -> bool:
+        """Whether a lost worker never had its job (somebody killed or stopped it), so that another one may do it."""
+        if worker.begun or job.attempts >= _MAX_ATTEMPTS:
+            return False
+        job.attempts += 1
+        self._queue.appendleft(job)
+        return True
 
     def _verdict(self, code: int, words: str) -> JobFailure:
         """Why a worker died."""
@@ -381,19 +397,19 @@ class WorkerPool:
                 if job is not None:
                     self._queue.appendleft(job)
                 self._start_failed("they take too long", "")
-            elif job is not None:
+            elif job is not None and not self._has_another_attempt(worker, job):
                 self.statistics.timeouts += 1
                 self._results.append(JobResult(job.token, None, timeout_failure(job.limits), now - worker.started))
 
     def _bury(self, worker: WorkerHandle) -> tuple[int, str]:
         """Take a worker out of the pool, dead or alive; answers return code and last words."""
         self._workers.remove(worker)
-        self._selector.unregister(worker.socket)
+        self._unlisten(worker)
         if worker.process.poll() is None:
             # At its end of the channel it may be about to exit by itself, with a code that says more than SIGKILL.
             with contextlib.suppress(OSError):
                 worker.socket.shutdown(socket.SHUT_RDWR)
-            if time.monotonic() < worker.deadline:
+            if time.monotonic() < worker.deadline and self._paused_at is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.process.wait(1.0)
         code = worker.kill()

@@ -121,22 +121,40 @@ class Core:
     # Start and stop.
 
     def start(self) -> None:
-        """Preload, then start the thread; nothing where it runs.  Raises StoreError, EvmaotError ``backend_closed``."""
+        """Preload, then start the thread; nothing where it runs.
+
+        Raises StoreError, EvmaotError ``backend_closed``, ``thread_start_failed``.
+        """
         with self._start_lock:
-            if self.is_closed:
-                raise closed_error()
-            if not self._is_preloaded:
+            if not self.is_closed and not self._is_preloaded:
                 self._preload()
                 self._is_preloaded = True
-            if self.thread is None:
-                self.jit_off = why_jit_is_off(self.config)
-                if self.jit_off is not None:
-                    logger.warning("compilation is off: %s", self.jit_off)
-                self.waker = Waker()
-                self.scheduler = Scheduler(self)
-                self.thread = threading.Thread(target=self.scheduler.run, name=self.config.thread_name, daemon=True)
-                self.thread.start()
+            if not self.is_closed and self.thread is None:
+                self._start_thread()
             self.enabled = True
+            # First the flag, then the look: a `close` that came meanwhile has taken the flag back, or is seen here.
+            if self.is_closed:
+                self.enabled = False
+                raise closed_error()
+
+    def _start_thread(self) -> None:
+        self.jit_off = why_jit_is_off(self.config)
+        if self.jit_off is not None:
+            logger.warning("compilation is off: %s", self.jit_off)
+        self.waker = waker = Waker()
+        self.scheduler = Scheduler(self)
+        self.thread = threading.Thread(target=self.scheduler.run, name=self.config.thread_name, daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            self.waker = self.scheduler = self.thread = None
+            waker.close()
+            raise EvmaotError(
+                "thread_start_failed",
+                "the backend's thread could not be started",
+                cause=str(error),
+                hint="raise the limit of processes and threads, or try again later",
+            ) from error
 
     def _preload(self) -> None:
         if self.store is None:
@@ -280,7 +298,10 @@ class Core:
             self.map.clear()
 
     def clear_store(self) -> None:
-        """Remove every artifact, after what the store thread is doing.  Raises StoreError, BusyError."""
+        """Remove every artifact, after what the store thread is doing.
+
+        Raises StoreError, BusyError; EvmaotError ``backend_closed`` where it was closed before its turn came.
+        """
         if self.store is None:
             return
         store, cleared = self.store, Future[None]()
@@ -294,7 +315,10 @@ class Core:
             else:
                 cleared.set_result(None)
 
-        if self.thread is None or self.store_thread.is_current() or not self.store_thread.submit(act):
+        def drop() -> None:
+            cleared.set_exception(closed_error())
+
+        if self.thread is None or self.store_thread.is_current() or not self.store_thread.submit(act, drop):
             act()
         cleared.result()
 

@@ -8,11 +8,8 @@ May import: `evmaot.workers`, `evmaot.worker_process`, `evmaot.runtime`, errors,
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import select
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,7 +36,7 @@ logger = logging.getLogger("evmaot.jit")
 
 _FIRST_PAUSE_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 600.0
-_LONGEST_PIECE_SECONDS: Final = 3600.0
+_WARM_UP_SECONDS: Final = 60.0
 _WARM_UP: Final = object()
 
 
@@ -85,22 +82,25 @@ class Crew:
             return
         self.off = None
         tuning = self._tuning
-        self._pool = WorkerPool(
-            self._settings.function,
-            workers=tuning.jit_worker_count,
-            limits=WorkerLimits(max(tuning.jit_timeout, tuning.aot_timeout), tuning.jit_worker_memory_limit_bytes),
-            preload=self._settings.modules,
-            queue_capacity=tuning.jit_worker_queue_capacity,
-            recycle_after=tuning.compiler_recycle_threshold,
-        )
-        self._pool.watch(self._waker.descriptor)
-        if self._is_paused:
-            self._pool.pause()
         try:
+            self._pool = WorkerPool(
+                self._settings.function,
+                workers=tuning.jit_worker_count,
+                limits=WorkerLimits(max(tuning.jit_timeout, tuning.aot_timeout), tuning.jit_worker_memory_limit_bytes),
+                preload=self._settings.modules,
+                queue_capacity=tuning.jit_worker_queue_capacity,
+                recycle_after=tuning.compiler_recycle_threshold,
+            )
+            self._pool.watch(self._waker.descriptor)
+            if self._is_paused:
+                self._pool.pause()
             if self._is_warm:
                 self._pool.start_workers(1)
             else:
-                self._pool.submit(_WARM_UP, WarmUpJob(self.surroundings))
+                self._pool.submit(_WARM_UP, WarmUpJob(self.surroundings), _WARM_UP_SECONDS)
+        except OSError as error:
+            # No descriptors left, perhaps: not for ever.
+            self._give_up(EvmaotError("worker_start_failed", "no workers can be watched", cause=str(error)))
         except EvmaotError as error:
             self._give_up(error)
 
@@ -133,9 +133,8 @@ class Crew:
     def kill(self) -> None:
         """Kill the workers from another thread, so that nothing waits for them any more."""
         pool = self._pool
-        for process_id in [] if pool is None else pool.process_ids:
-            with contextlib.suppress(OSError):
-                os.kill(process_id, signal.SIGKILL)
+        if pool is not None:
+            pool.kill()
 
     @property
     def process_ids(self) -> list[int]:
@@ -178,7 +177,7 @@ class Crew:
             return self._give_up(error)
         return []
 
-    def wait(self, timeout_seconds: float | None) -> list[JobResult]:
+    def wait(self, timeout_seconds: float) -> list[JobResult]:
         """Wait for results or the waker."""
         if self._pool is None:
             self._wait_for_waker(timeout_seconds)
@@ -192,11 +191,10 @@ class Crew:
         self._tell_restarts()
         return [result for result in results if not self._is_our_own(result)]
 
-    def _wait_for_waker(self, timeout_seconds: float | None) -> None:
+    def _wait_for_waker(self, timeout_seconds: float) -> None:
         poll = select.poll()
         poll.register(self._waker.descriptor, select.POLLIN)
-        piece = _LONGEST_PIECE_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_PIECE_SECONDS)
-        poll.poll(piece * 1000)
+        poll.poll(timeout_seconds * 1000)
 
     def _is_our_own(self, result: JobResult) -> bool:
         """Take what is the crew's out of a result; whether that was all."""

@@ -20,6 +20,7 @@ from evmaot.errors import EvmaotError
 from evmaot.jit.compiler import LinkJob
 from evmaot.jit.jobs import Job, Phase
 from evmaot.jit.publisher import Bundle, Publisher, distinct, new_library
+from evmaot.runtime.artifacts import NewLibrary
 from evmaot.runtime.catalog import LibraryRecord
 from evmaot.runtime.events import PublicationFailedEvent, PublishedEvent
 from evmaot.workers import JobResult
@@ -110,6 +111,14 @@ class Publishing:
             return
         # Each alone, as its own worker linked it: one of them may be what the linker does not take.
         logger.warning("linking %d units failed: %s", len(bundle.jobs), result.failure.message)
+        self._send_each(bundle)
+
+    def give_up(self) -> None:
+        """There is nobody who links."""
+        while self._to_link:
+            self._send_each(self._to_link.popleft())
+
+    def _send_each(self, bundle: Bundle) -> None:
         for output in distinct(bundle):
             alone = tuple(
                 job for job in bundle.jobs if job.output is not None and job.output.unit.key == output.unit.key
@@ -121,22 +130,28 @@ class Publishing:
         if len(jobs) < len(bundle.jobs):
             # A clear came between: none of what was begun before it is stored.
             return
-        if not self._core.store_thread.submit(partial(self._store, bundle, library, self._generation)):
+        try:
+            # Made here and now: a clear takes the outputs away, while the store thread may be at work on them.
+            made = new_library(bundle, library)
+        except Exception as error:
+            logger.exception("a library could not be described")
+            self._stored(bundle, Stored(error=EvmaotError("store_failed", f"{type(error).__name__}: {error}"[:400])))
+            return
+        if not self._core.store_thread.submit(partial(self._store, bundle, made, self._generation)):
             self._stored(bundle, Stored(error=EvmaotError("store_busy", "too much waits to be stored")))
 
-    def _store(self, bundle: Bundle, data: bytes, generation: int) -> None:
+    def _store(self, bundle: Bundle, library: NewLibrary, generation: int) -> None:
         """Runs in the store thread."""
         if generation != self._generation:
             return
         core, start = self._core, time.perf_counter()
         try:
             store = core.artifact_store()
-            library = new_library(bundle, data)
             records = core.catalogue.add_artifacts(store.store(library))
             with store.reading():
                 for record in records:
                     core.catalogue.load(record, again=True)
-            stored = Stored(tuple(records), None, len(data), time.perf_counter() - start)
+            stored = Stored(tuple(records), None, len(library.data), time.perf_counter() - start)
         except EvmaotError as error:
             stored = Stored(error=error)
         except Exception as error:

@@ -8,6 +8,7 @@ job.  May import: `evmaot.runtime`, `evmaot.workers`, errors, jit.*; never the c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from evmaot.errors import EvmaotError
 from evmaot.jit.admission import HotKeys, NegativeCache
 from evmaot.jit.compiler import CompileJob, CompileOutput
 from evmaot.jit.crew import Crew
+from evmaot.jit.eviction import Evictor
 from evmaot.jit.jobs import CompilationOutcome, Job, JobKey, OutcomeStatus, Phase, Request, Urgency
 from evmaot.jit.lookup_events import LookupEvents
 from evmaot.jit.publisher import Bundle
@@ -26,9 +28,9 @@ from evmaot.jit.residency import Pair
 from evmaot.jit.store_search import find_in_store
 from evmaot.runtime.catalog import LibraryRecord
 from evmaot.runtime.config import JitMode, OptLevel
-from evmaot.runtime.events import CompilationEvent, CompilationKind, EvictedEvent
+from evmaot.runtime.events import CompilationEvent, CompilationKind
 from evmaot.runtime.image import load_image
-from evmaot.runtime.lookup import RuntimeCacheKey, is_eligible
+from evmaot.runtime.lookup import is_eligible
 from evmaot.runtime.program import CompiledProgram, ProgramKind
 from evmaot.worker_process import JobFailure
 from evmaot.workers import JobResult
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("evmaot.jit")
 
-_RETRY_SECONDS: Final = 1.0
+_LONGEST_REST_SECONDS: Final = 60.0
+"""Every change wakes the thread.  Should one ever not, it costs this much time and not the rest of the process."""
 
 
 class Scheduler:
@@ -64,7 +67,7 @@ class Scheduler:
         self.crew = Crew(core.crew_settings, self._waker, core.notify)
         self._publishing = Publishing(core, self.crew, self._is_current, self._published)
         self._events = LookupEvents(core, self._missed)
-        self._next_sweep = time.monotonic() + self._tuning.eviction_sweep_interval
+        self._evictor = Evictor(core)
 
     # The thread.
 
@@ -81,9 +84,11 @@ class Scheduler:
             core.is_closed = True
             core.enabled = False
         finally:
-            self.crew.close()
-            self._end_all(OutcomeStatus.CLOSED)
-            core.finish()
+            # Each step whatever becomes of the others: nobody may be left waiting, and no process left over.
+            with contextlib.ExitStack() as stack:
+                stack.callback(core.finish)
+                stack.callback(self.crew.close)
+                stack.callback(self._end_all, OutcomeStatus.CLOSED)
 
     def _step(self) -> None:
         core = self._core
@@ -95,18 +100,18 @@ class Scheduler:
         self._events.drain(time.monotonic())
         self._publishing.step(others_are_coming=self._artifacts_are_coming())
         self._dispatch()
-        self._sweep(time.monotonic())
+        self._evictor.sweep(time.monotonic())
         timeout = self._rest_seconds()
         for result in self.crew.wait(timeout):
             self._take(result)
         core.is_dozing = False
 
-    def _rest_seconds(self) -> float | None:
+    def _rest_seconds(self) -> float:
         """How long nothing happens unless somebody wakes us."""
         core = self._core
-        moments = [self._next_sweep] if self._map.entries or self._map.sizes.total else []
-        if self._publishing.deadline is not None:
-            moments.append(self._publishing.deadline)
+        now = time.monotonic()
+        known = (now + _LONGEST_REST_SECONDS, self._evictor.next_sweep, self._publishing.deadline)
+        moments = [moment for moment in known if moment is not None]
         # First the sign, then the look: an event that comes between finds the sign and wakes us.
         core.is_dozing = True
         if core.miss_events or core.hit_events:
@@ -115,7 +120,7 @@ class Scheduler:
         # What came after the waker was laid to rest and was seen by nobody yet.
         if core.is_closed or core.controls or (core.requests and len(self._jobs) < self._tuning.jit_max_pending_jobs):
             return 0.0
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        return max(0.0, min(moments) - now)
 
     # Admission.
 
@@ -217,7 +222,7 @@ class Scheduler:
             if resident is not None and resident.decision.program.kind is ProgramKind.AOT:
                 self._core.negative.forget(job.pair)
                 self._end(job, OutcomeStatus.LOADED, resident.decision.program)
-                self._evict(idle_seconds=0.0)
+                self._evictor.keep_budget()
                 return
         self._queue(job)
 
@@ -239,6 +244,12 @@ class Scheduler:
         job.phase = Phase.QUEUED
         self._queues[job.urgency].append(job)
 
+    def _give_up(self, reason: str) -> None:
+        """There are no workers, and for a while there will be none: who waits for one is told."""
+        self._publishing.give_up()
+        while (job := self._next_queued()) is not None:
+            self._end(job, OutcomeStatus.FAILED, reason=reason, message="no worker process could be had")
+
     def _compiler_is_off(self) -> str | None:
         if self._core.jit_off is None and self.crew.off is not None:
             self.crew.open()
@@ -257,13 +268,15 @@ class Scheduler:
         while self.crew.free:
             job = self._next_queued()
             if job is None:
-                return
+                break
             job.phase = Phase.RUNNING
             self._counters.dispatched.add()
             is_aot = job.kind is CompilationKind.AOT
             timeout = self._tuning.aot_timeout if is_aot else self._tuning.jit_timeout
             for result in self.crew.start(job, self._compile_job(job), timeout):
                 self._take(result)
+        if self.crew.off is not None:
+            self._give_up(self.crew.off)
 
     def _next_queued(self) -> Job | None:
         for queue in self._queues.values():
@@ -342,7 +355,7 @@ class Scheduler:
             self._end(job, OutcomeStatus.COMPILED, program)
             self._follow_up(job, output)
         del program
-        self._evict(idle_seconds=0.0)
+        self._evictor.keep_budget()
 
     def _install(self, job: Job, output: CompileOutput) -> CompiledProgram:
         library = load_image(output.library, subject=f"the code 0x{job.pair[0].hex()}")
@@ -419,7 +432,7 @@ class Scheduler:
         else:
             self._end(job, OutcomeStatus.FAILED, program, stored.error.reference, stored.error.message)
         del program, resident
-        self._evict(idle_seconds=0.0)
+        self._evictor.keep_budget()
 
     # Ends.
 
@@ -464,25 +477,6 @@ class Scheduler:
         self._end_all(OutcomeStatus.DISCARDED)
         for request in waiting:
             self._answer(request, OutcomeStatus.DISCARDED)
-
-    def _sweep(self, now: float) -> None:
-        if now >= self._next_sweep:
-            self._next_sweep = now + self._tuning.eviction_sweep_interval
-            self._evict(idle_seconds=self._tuning.idle_evict_duration)
-
-    def _evict(self, *, idle_seconds: float) -> None:
-        budget = self._tuning.resident_code_cache_bytes
-        if not idle_seconds and self._map.sizes.total <= budget:
-            return
-        hits = self._core.hit_events
-        self._map.used([hits.popleft() for _ in range(len(hits))])
-        for eviction in self._map.evict(budget, idle_seconds):
-            self._counters.evictions.add()
-            keys = tuple(RuntimeCacheKey(*pair) for pair in eviction.keys)
-            self._core.notify(EvictedEvent(eviction.reason, keys, eviction.size_bytes))
-        if self._map.sizes.total > budget:
-            # Somebody holds what should go; perhaps not for long.
-            self._next_sweep = min(self._next_sweep, time.monotonic() + _RETRY_SECONDS)
 
     @property
     def pending_jobs(self) -> int:

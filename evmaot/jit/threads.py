@@ -2,8 +2,8 @@
 
 Job: `Waker`, which a look-up may use, and `TaskThread`, which runs callbacks and what may block on a disk.
 Invariants: nothing here blocks its caller; a wake-up is never lost, and never written into somebody else's
-descriptor; a task that raises is logged and costs nothing else; threads are daemons, so that none keeps an
-interpreter alive.  May import: the standard library.
+descriptor; a task is run, refused, or said to be dropped; one that raises is logged and costs nothing else; threads
+are daemons, so that none keeps an interpreter alive.  May import: the standard library.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 
 logger = logging.getLogger("evmaot.jit")
+
+Task = Callable[[], object]
 
 
 class Waker:
@@ -67,22 +69,38 @@ class TaskThread:
     def __init__(self, name: str, capacity: int) -> None:
         self._name = name
         self._capacity = capacity
-        self._tasks: deque[Callable[[], object]] = deque()
+        self._tasks: deque[tuple[Task, Task | None]] = deque()
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_closing = False
 
-    def submit(self, task: Callable[[], object]) -> bool:
-        """Queue a task; False where there is no room, or the thread is closing."""
+    def submit(self, task: Task, dropped: Task | None = None) -> bool:
+        """Queue a task; False where there is no room, no thread can be had, or it is closing.
+
+        `dropped` is called instead of it where `close` drops it: who waits for the task is told so.
+        """
         with self._condition:
-            if self._is_closing or len(self._tasks) >= self._capacity:
+            if self._is_closing or len(self._tasks) >= self._capacity or not self._has_thread():
                 return False
-            self._tasks.append(task)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            self._tasks.append((task, dropped))
             self._condition.notify()
             return True
+
+    def _has_thread(self) -> bool:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                logger.error("%s: %s", self._name, error)
+                return False
+            self._thread = thread
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that have not begun."""
+        return len(self._tasks)
 
     def is_current(self) -> bool:
         """Whether the caller is this thread."""
@@ -90,12 +108,17 @@ class TaskThread:
 
     def close(self, timeout_seconds: float, *, drop: bool) -> bool:
         """End the thread after what is queued (with `drop`: after the task that it runs); whether it ended in time."""
+        lost: list[tuple[Task, Task | None]] = []
         with self._condition:
             self._is_closing = True
             if drop:
+                lost = list(self._tasks)
                 self._tasks.clear()
             self._condition.notify()
             thread = self._thread
+        for _, dropped in lost:
+            if dropped is not None:
+                dropped()
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(max(0.0, timeout_seconds))
@@ -108,7 +131,7 @@ class TaskThread:
                     if self._is_closing:
                         return
                     self._condition.wait()
-                task = self._tasks.popleft()
+                task, _ = self._tasks.popleft()
             try:
                 task()
             except Exception:

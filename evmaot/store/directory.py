@@ -312,6 +312,8 @@ def _read_document(files: StoreFiles) -> StoreDocument:
     try:
         document = parse_json(files.read(path, _MAX_STORE_DOCUMENT_BYTES), allow_constants=False)
     except FileNotFoundError as error:
+        if _is_unfinished(files):
+            raise _missing(files.paths.root) from error
         raise StoreError(
             "not_a_store",
             f"not a store: {files.paths.root}",
@@ -329,6 +331,13 @@ def _read_document(files: StoreFiles) -> StoreDocument:
     if any(type(document.get(name)) is not kind for name, kind in types.items()):
         raise _damaged(path, "a field is missing or has the wrong type")
     return StoreDocument(**{name: document[name] for name in types})
+
+
+def _is_unfinished(files: StoreFiles) -> bool:
+    """Whether a store is being made here right now, or could be: then there is none yet."""
+    paths = files.paths
+    is_ours = set(files.names(paths.root)) <= ROOT_NAMES
+    return is_ours and not any(files.names(directory) for directory in (paths.profiles, paths.objects))
 
 
 def _damaged(path: Path, cause: str) -> CorruptionError:

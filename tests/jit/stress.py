@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import json
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -34,7 +37,8 @@ from tests.jit import pretend
 from tests.jit.conftest import eventually, numbered, request_of
 from tests.runtime.packs import CODE, Contract, make_library
 
-LONGEST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 150.0
+"""Longer than a worker that is stopped by somebody may take to start."""
 KEYS = [numbered(number) for number in range(40)] + [
     pretend.told(CODE, word + b":" + tier) for word in (b"fail", b"kill") for tier in (b"fast", b"optimised")
 ]
@@ -87,6 +91,8 @@ class Stress:
             self.compiler,
             self.store,
             jit_hot_threshold=2,
+            jit_timeout=2.0,
+            compiler_recycle_threshold=50,
             event_drain_interval=0.005,
             eviction_sweep_interval=0.05,
             idle_evict_duration=0.3,
@@ -98,10 +104,14 @@ class Stress:
         threads = [threading.Thread(target=self._act, args=(number, end), daemon=True) for number in range(6)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()) + 2 * LONGEST_WAIT_SECONDS)
-            assert not thread.is_alive(), "a thread hangs"
-        self.backend.close()
+        try:
+            for thread in threads:
+                thread.join(max(0.0, end - time.monotonic()) + 2 * LONGEST_WAIT_SECONDS)
+                if thread.is_alive():
+                    faulthandler.dump_traceback(sys.__stderr__ or 2)
+                    raise AssertionError("a thread hangs; all stacks are in the standard error")
+        finally:
+            self.backend.close()
         assert not self.complaints, self.complaints[0]
 
     def _act(self, number: int, end: float) -> None:
@@ -109,7 +119,9 @@ class Stress:
         actions = [self._look_up] * 60 + [self._compile] * 12 + [self._wait] * 6 + [self._prepare] * 4
         actions += [self._clear, self._pause, self._pause, self._switch, self._statistics, self._statistics]
         if number == 0:
-            actions += [self._replace]
+            actions += [self._replace, self._harm, self._harm]
+        if number == 1:
+            actions += [self._fork]
         while time.monotonic() < end:
             action = chance.choice(actions)
             try:
@@ -168,13 +180,46 @@ class Stress:
             if chance.random() < 0.5:
                 old.close()
 
+    def _harm(self, chance: random.Random, runner: Runner) -> None:
+        """As if by somebody else."""
+        processes = self.backend.worker_process_ids
+        if processes:
+            send_to_child(chance.choice(processes), signal.SIGKILL if chance.random() < 0.9 else signal.SIGSTOP)
+
+    def _fork(self, chance: random.Random, runner: Runner) -> None:
+        if chance.random() < 0.2:
+            backend = self.backend
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # what it warns of is what is tested
+                process = os.fork()
+            if process == 0:
+                is_right = not backend.enabled and backend.stats().pending_jobs == 0
+                os._exit(0 if is_right else 1)
+            eventually(lambda: os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT), LONGEST_WAIT_SECONDS)
+            assert os.waitpid(process, 0)[1] == 0
+
+
+def send_to_child(process: int, number: signal.Signals) -> None:
+    """Send a signal, but never to a stranger that has the number by now."""
+    with contextlib.suppress(OSError):
+        descriptor = os.pidfd_open(process)
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) == os.getpid():
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
 
 def run_stress(seconds: float, seed: int = 1) -> dict[str, Any]:
     """All actions at random; answers what was done and what was left."""
     before = held()
     with tempfile.TemporaryDirectory() as folder:
         stress = Stress(Path(folder) / "store", seed)
-        stress.run(seconds)
+        try:
+            stress.run(seconds)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
         done = dict(stress.done)
         del stress
         gc.collect()

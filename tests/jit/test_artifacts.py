@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from evmaot.errors import StoreError
+from evmaot.errors import EvmaotError, StoreError
 from evmaot.jit import (
     AotRequest,
     Compiled,
@@ -294,6 +295,53 @@ def test_clearing_works_before_the_start_and_without_a_store(root: Path) -> None
         assert libraries_in(root) == []
     with JitBackend.disabled() as backend:
         backend.clear_all()
+
+
+class SlowStore(RuntimeArtifactStore):
+    """A store whose disk does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def find(self, code_hash: bytes) -> Sequence[StoredArtifact]:
+        self.is_asked.set()
+        assert self.may_answer.wait(60)
+        return super().find(code_hash)
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_who_waits_for_a_clear_is_told_when_the_backend_ends_meanwhile(
+    make_backend: MakeBackend, is_dropped: bool
+) -> None:
+    """It once waited for ever: closing dropped the clear, and told nobody."""
+    store = SlowStore()
+    backend = make_backend(store=store)
+    future = backend.compile_jit(request_of(CODE))
+    assert store.is_asked.wait(30)
+    raised: list[BaseException] = []
+
+    def clear() -> None:
+        try:
+            core.clear_store()
+        except EvmaotError as error:
+            raised.append(error)
+
+    core = backend._core
+    thread = threading.Thread(target=clear)
+    thread.start()
+    eventually(lambda: core.store_thread.waiting)
+    if is_dropped:
+        core.request_stop()
+        del backend
+    else:
+        backend.close(0.1)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [getattr(error, "reference", None) for error in raised] == ["backend_closed"]
+    assert future.result(30).status is OutcomeStatus.CLOSED
+    store.may_answer.set()
 
 
 # Stores that fail in mid-run.

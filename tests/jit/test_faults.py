@@ -7,15 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+import evmaot.workers
+from evmaot.errors import EvmaotError
 from evmaot.jit import CompilationEvent, Compiled, Interpret, InterpretReason, JitBackend, OutcomeStatus, RuntimeConfig
 from evmaot.jit.crew import CrewSettings
 from evmaot.jit.scheduler import Scheduler
 from evmaot.runtime.config import RuntimeTuning
 from evmaot.runtime.events import RuntimeEvent, WorkerRestartedEvent
+from evmaot.worker_handle import WorkerHandle
 from tests.jit import pretend
 from tests.jit.conftest import Gate, MakeBackend, eventually, numbered, request_of
 from tests.runtime.packs import CODE, Contract, publish
@@ -65,15 +69,6 @@ def test_a_worker_killed_from_outside_is_replaced(make_backend: MakeBackend, gat
     assert process_id not in backend.worker_process_ids
 
 
-def test_an_idle_worker_killed_from_outside_is_replaced(make_backend: MakeBackend) -> None:
-    backend = make_backend(jit_opt_level="fast")
-    backend.compile_jit_sync(request_of(numbered(0)))
-    (process_id,) = backend.worker_process_ids
-    os.kill(process_id, signal.SIGKILL)
-    assert backend.compile_jit_sync(request_of(numbered(1))).status is OutcomeStatus.COMPILED
-    assert backend.stats().compilations_failed == 0
-
-
 def test_a_worker_is_replaced_after_its_jobs(make_backend: MakeBackend, events: list[RuntimeEvent]) -> None:
     backend = make_backend(compiler_recycle_threshold=2, jit_opt_level="fast")
     for number in range(5):
@@ -96,6 +91,57 @@ def test_workers_that_cannot_start_are_a_reason() -> None:
         again = backend.compile_jit_sync(request_of(numbered(1)))
         assert again.reason == "worker_start_failed"
         assert backend.worker_process_ids == []
+
+
+def test_who_waits_for_a_worker_is_told_that_there_is_none(
+    make_backend: MakeBackend, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs that no worker has yet once waited until something else was asked for."""
+    backend = make_backend()
+    running = backend.compile_jit(request_of(gate.code))
+    gate.wait_until_reached()
+    waiting = [backend.compile_jit(request_of(numbered(number))) for number in range(5)]
+    eventually(lambda: backend.stats().pending_jobs == 6)
+
+    def no_processes() -> WorkerHandle:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(evmaot.workers, "spawn", no_processes)
+    (process_id,) = backend.worker_process_ids
+    os.kill(process_id, signal.SIGKILL)
+    assert running.result(30).status is OutcomeStatus.FAILED
+    assert {future.result(30).reason for future in waiting} == {"worker_start_failed"}
+    assert backend.stats().pending_jobs == 0
+    assert backend.jit_off == "worker_start_failed"
+
+
+def test_a_shortage_of_threads_at_the_start_is_an_error_and_passes(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make_backend(enabled=False, on_event=None)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(EvmaotError) as caught:
+            backend.set_enabled(True)
+    assert caught.value.reference == "thread_start_failed"
+    assert not backend.enabled
+    backend.set_enabled(True)
+    assert backend.compile_jit_sync(request_of(CODE)).status is OutcomeStatus.COMPILED
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_lost_while_it_waits_costs_no_job(make_backend: MakeBackend, number: signal.Signals) -> None:
+    backend = make_backend(jit_opt_level="fast", jit_timeout=1.0)
+    backend.compile_jit_sync(request_of(numbered(0)))
+    (process_id,) = backend.worker_process_ids
+    os.kill(process_id, number)
+    assert backend.compile_jit_sync(request_of(numbered(1))).status is OutcomeStatus.COMPILED
+    assert backend.stats().compilations_failed == 0
+    assert process_id not in backend.worker_process_ids
 
 
 def test_a_scheduler_that_fails_closes_the_backend_and_wakes_everybody(

@@ -130,12 +130,13 @@ def test_a_missing_store_is_a_counted_reason(root: Path) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_an_error_and_may_succeed_later(root: Path) -> None:
-    root.mkdir(mode=0o700)
+    publish(root, Contract())
+    (root / "STORE").rename(root / "elsewhere")
     programs = ResidentPrograms()
     with pytest.raises(StoreError) as caught:
         programs.add_store(root)
     assert caught.value.reference == "not_a_store"
-    publish(root, Contract())
+    (root / "elsewhere").rename(root / "STORE")
     programs.add_store(root)
     assert programs.lookup(Contract().code_hash, "osaka") is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -69,6 +70,28 @@ def _touch_and_hang(path: str) -> None:
     _hang()
 
 
+def _channel() -> int:
+    """The descriptor of this worker's end of the channel."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                return int(name)
+    raise AssertionError("there is no channel")
+
+
+def _babble() -> None:
+    os.write(_channel(), bytes([8, 0, 0, 0, 0, 0, 0, 0]) + b"nonsense")
+    _hang()
+
+
+def _keep_channel_open() -> None:
+    if os.fork() == 0:
+        os.close(2)
+        time.sleep(5)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 _VERBS: dict[str, Any] = {
     "echo": lambda value: value,
     "size": len,
@@ -85,6 +108,8 @@ _VERBS: dict[str, Any] = {
     "abort": _abort,
     "talk": _talk,
     "unsendable": _unsendable,
+    "babble": _babble,
+    "keep_channel_open": _keep_channel_open,
     "modules": lambda: sorted(name for name in ("click", "rich", "llvmlite", "__main__.x") if name in sys.modules),
     "path": lambda: sys.path,
     "touch_and_hang": _touch_and_hang,

@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +200,68 @@ def test_an_idle_worker_that_was_killed_is_replaced(pool: WorkerPool) -> None:
     for pid in pool.process_ids:
         os.kill(pid, signal.SIGKILL)
     assert reasons(run(pool, *(("echo", 1),) * 6)) == [None] * 6
+
+
+def test_a_message_that_a_worker_does_not_take_yet_blocks_nobody(pool: WorkerPool) -> None:
+    # It has not even started, and a socket holds much less.
+    start = time.monotonic()
+    pool.submit(0, ("size", bytes(50 << 20)))
+    assert time.monotonic() - start < 20, "it is not waited for"
+    results: list[JobResult] = []
+    while not results:
+        results = pool.wait()
+    assert results[0].value == 50 << 20
+
+
+def test_a_worker_that_talks_nonsense_costs_its_job(pool: WorkerPool) -> None:
+    results = run(pool, ("echo", 1), "babble", ("echo", 2))
+    assert reasons(results) == [None, "compile_crash", None]
+
+
+def test_a_death_is_seen_even_if_somebody_else_has_the_worker_s_end_of_the_channel(pool: WorkerPool) -> None:
+    results = run(pool, "keep_channel_open", ("echo", 1))
+    assert reasons(results) == ["compile_crash", None]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_a_worker_that_somebody_stops_is_replaced(is_waiting: bool) -> None:
+    limits = WorkerLimits(timeout_seconds=1.0, memory_limit_bytes=512 << 20)
+    with WorkerPool(job, workers=1, limits=limits) as pool:
+        run(pool, ("echo", 1))
+        if is_waiting:
+            os.kill(pool.process_ids[0], signal.SIGSTOP)
+            assert reasons(run(pool, ("echo", 2))) == [None], "it never had the job: another one did it"
+        else:
+            assert reasons(run(pool, ("kill", int(signal.SIGSTOP)), ("echo", 2))) == ["compile_timeout", None]
+        assert pool.statistics.restarts == 1
+
+
+def test_a_fork_waits_for_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child would have the ends of its socket and pipe, and keep both open as long as it lives."""
+    entered, go_on, order = threading.Event(), threading.Event(), []
+
+    class SlowPopen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            entered.set()
+            assert go_on.wait(30)
+            super().__init__(*arguments, **options)
+            order.append("started")
+
+    monkeypatch.setattr(subprocess, "Popen", SlowPopen)
+    with WorkerPool(job, workers=1, limits=LIMITS) as pool:
+        thread = threading.Thread(target=pool.start_workers, args=(1,))
+        thread.start()
+        assert entered.wait(30)
+        threading.Timer(0.2, go_on.set).start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # CPython 3.12 warns of threads
+            child = os.fork()
+        if child == 0:
+            os._exit(0)
+        order.append("forked")
+        os.waitpid(child, 0)
+        thread.join(30)
+    assert order == ["started", "forked"]
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -90,3 +90,36 @@ def test_a_thread_may_close_itself() -> None:
     while not found:
         threading.Event().wait(0.001)
     assert found == [True]
+
+
+def test_who_waits_for_a_task_is_told_that_it_is_dropped() -> None:
+    gate, started = threading.Event(), threading.Event()
+    done: list[str] = []
+    thread = TaskThread("tasks", 4)
+
+    def block() -> None:
+        started.set()
+        gate.wait(30)
+
+    thread.submit(block, lambda: done.append("running"))
+    assert started.wait(30)
+    thread.submit(lambda: done.append("ran"), lambda: done.append("dropped"))
+    thread.close(0.0, drop=True)
+    assert done == ["dropped"]
+    gate.set()
+    assert thread.close(30.0, drop=True)
+    assert done == ["dropped"]
+
+
+def test_a_thread_that_cannot_be_had_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    thread = TaskThread("tasks", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not thread.submit(lambda: None)
+    done = threading.Event()
+    assert thread.submit(done.set), "it is tried again"
+    assert done.wait(30)
+    assert thread.close(30.0, drop=False)
