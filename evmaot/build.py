@@ -188,7 +188,7 @@ class _Session:
         for unit in units:
             self._chunk_of[unit.key] = chunk
         # The largest first: the pack is complete sooner if they do not come last.
-        self._queue += sorted(units, key=lambda unit: (-len(unit.code.data), unit.key))
+        self._queue += units if self._request.rank else sorted(units, key=lambda u: (-len(u.code.data), u.key))
 
     def _compile(self, pool: WorkerPool, publisher: Publisher, locks: UnitLocks) -> None:
         next_flush = time.monotonic() + self._request.flush_seconds

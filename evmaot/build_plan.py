@@ -3,24 +3,23 @@
 Job: read the inputs once, merge equal codes, merge forks whose rules a code can't tell apart, and look every unit up.
 Invariants: a unit is planned once however many sources and forks ask for it; the plan depends on the inputs' content
 and the store, never on their order in time.  A code that is in the store is neither decoded nor hashed with keccak:
-its manifest knows both.  May import: `evmaot.build_report`, `evmaot.toolchain`, `evmaot.store`, `evmaot.inputs`,
-`evmaot.evm`.
+its manifest knows both.  May import: `evmaot.build_inputs`, `evmaot.build_report`, `evmaot.toolchain`, `evmaot.store`,
+`evmaot.inputs`, `evmaot.evm`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from evmaot.build_report import MAX_LABELS, BuildRequest, UnitReport, UnitStatus
+from evmaot.build_inputs import Code, gather
+from evmaot.build_report import BuildRequest, UnitReport, UnitStatus
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
-from evmaot.inputs.problems import make_problem
-from evmaot.inputs.source import ContractSource, InputLimits, Problem
+from evmaot.inputs.source import Problem
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
 from evmaot.store.keys import unit_key
@@ -29,17 +28,6 @@ from evmaot.toolchain import Toolchain
 
 MAX_PACK_CODE_BYTES: Final = 32 << 20
 """Code in one pack; machine code is about 20 times as long, and a library may have 1 GiB."""
-_LEGACY_CODE_LIMIT: Final = InputLimits().code_size_bytes
-
-
-@dataclass(slots=True)
-class Code:
-    """One distinct code and who has it."""
-
-    data: bytes
-    sha256: str
-    labels: list[str]
-    sources: int = 0
 
 
 @dataclass(slots=True)
@@ -74,9 +62,9 @@ class Plan:
     sources: int
     problems: list[Problem]
     units: list[Unit]
-    """By key."""
+    """By key; with rank, the most frequent code first."""
     misses: list[Unit]
-    """Of these, what has to be compiled; by key."""
+    """Of these, what has to be compiled; in the same order."""
 
 
 def check_request(request: BuildRequest) -> None:
@@ -90,49 +78,18 @@ def check_request(request: BuildRequest) -> None:
         wrong = "limits of time and memory are positive"
     elif not request.forks:
         wrong = "at least one fork"
+    elif request.limit is not None and request.limit < 1:
+        wrong = f"the limit is at least one contract, not {request.limit}"
     if wrong is not None:
         raise UsageError("bad_build_option", wrong)
 
 
-def gather(request: BuildRequest) -> tuple[list[Code], int, list[Problem]]:
-    """Distinct codes in the order of their first source, number of sources, and problems."""
-    codes: dict[str, Code] = {}
-    problems: list[Problem] = []
-    count = 0
-    for item in request.sources:
-        problem = item if isinstance(item, Problem) else _judged(item)
-        if problem is not None:
-            problems.append(problem)
-            if request.fail_fast and problem.severity == "error":
-                break
-            continue
-        assert isinstance(item, ContractSource)
-        count += 1
-        sha256 = hashlib.sha256(item.code).hexdigest()
-        code = codes.setdefault(sha256, Code(item.code, sha256, []))
-        code.sources += 1
-        if len(code.labels) < MAX_LABELS and item.label not in code.labels:
-            code.labels.append(item.label)
-    return list(codes.values()), count, problems
-
-
-def _judged(source: ContractSource) -> Problem | None:
-    """What the input layer refuses is refused whoever made the source."""
-    size_bytes = len(source.code)
-    if size_bytes == 0:
-        return make_problem("empty_code", source.origin, "there is no code")
-    if size_bytes > _LEGACY_CODE_LIMIT:
-        message = f"the code has {size_bytes} bytes, at most {_LEGACY_CODE_LIMIT}"
-        return make_problem("code_too_long", source.origin, message)
-    if source.code[0] == 0xEF:
-        return make_problem("invalid_ef_code", source.origin, "the code begins with 0xEF")
-    return None
-
-
 def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory | None, index: StoreIndex) -> Plan:
     """Units of the request, looked up in the store."""
-    codes, sources, problems = gather(request)
-    units = sorted(_units(request.forks, tools, index, codes), key=lambda unit: unit.key)
+    inputs = gather(request)
+    units = sorted(_units(request.forks, tools, index, inputs.codes), key=lambda unit: unit.key)
+    if request.rank:
+        units.sort(key=lambda unit: -unit.code.heat)
     lookup = Lookup(tools, store, index)
     misses = []
     for unit in units:
@@ -143,7 +100,7 @@ def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory 
             pass
         else:
             misses.append(unit)
-    return Plan(len(codes), sources, problems, units, misses)
+    return Plan(len(inputs.codes), inputs.sources, inputs.problems, units, misses)
 
 
 def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:
@@ -167,6 +124,7 @@ def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: 
                 label=code.labels[0],
                 labels=tuple(code.labels),
                 sources=code.sources,
+                heat=code.heat,
                 forks=tuple(names),
                 rules=rules,
                 status=UnitStatus.PLANNED,

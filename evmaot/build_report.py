@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from evmaot.codegen.options import CompileOptions
 from evmaot.evm.forks import Fork
+from evmaot.inputs.deny import DenyList
 from evmaot.inputs.source import ContractSource, Problem
+
+if TYPE_CHECKING:
+    from evmaot.build_inputs import Gathered
 
 DEFAULT_PACK_SIZE: Final = 256
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
@@ -28,7 +32,8 @@ MAX_LABELS: Final = 16
 class BuildRequest:
     """What to build.  Everything that influences compiled bytes is in `forks`, `options` and `linker`."""
 
-    sources: Iterable[ContractSource | Problem]
+    sources: Iterable[ContractSource | Problem] | Gathered
+    """What was gathered once serves several builds."""
     forks: tuple[Fork, ...]
     options: CompileOptions = field(default_factory=CompileOptions)
     linker: str = "own"
@@ -47,6 +52,12 @@ class BuildRequest:
     fail_fast: bool = False
     dry_run: bool = False
     """Only say what would be compiled."""
+    deny: DenyList | None = None
+    """What is not compiled."""
+    rank: bool = False
+    """The most frequent codes are compiled and stored first, not the largest."""
+    limit: int | None = None
+    """At most so many distinct codes, the most frequent."""
     created: str | None = None
     """Time for the manifests, RFC 3339 UTC; the clock's where it is None."""
 
@@ -78,6 +89,8 @@ class UnitReport:
     """Of all sources, at most 16."""
     sources: int
     """Sources with this code."""
+    heat: int
+    """How often they say that it occurs."""
     forks: tuple[str, ...]
     """Forks that were asked for and that this unit serves."""
     rules: str

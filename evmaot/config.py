@@ -88,12 +88,40 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _text_or_none(value: object) -> str:
+    """A text; the empty one means that there is none."""
+    return "" if value == "" else _text(value)
+
+
 def _texts(value: object) -> tuple[str, ...]:
     """A list of texts; in the environment separated by commas."""
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         raise ValueError(f"{value!r} is not a list of texts")
     return tuple(_text(part) for part in parts)
+
+
+def _choices(*known: str) -> Callable[[object], tuple[str, ...]]:
+    """One or several of the known words, each once."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        words = tuple(dict.fromkeys(_texts(value)))
+        for word in words:
+            if word not in known:
+                raise ValueError(f"{word!r} is not one of: {', '.join(known)}")
+        if not words:
+            raise ValueError("the list is empty")
+        return words
+
+    return parse
+
+
+def _some_texts(value: object) -> tuple[str, ...]:
+    """A list of at least one text, each once."""
+    words = tuple(dict.fromkeys(_texts(value)))
+    if not words:
+        raise ValueError("the list is empty")
+    return words
 
 
 def _path(value: object) -> Path:
@@ -136,6 +164,8 @@ class Row:
     document: str
     in_project: bool = True
     """Whether a project's file may set it."""
+    secret: bool = False
+    """Whether it is a URL, where keys of access may stand: `config show` shows no more of it than the host."""
 
 
 def _row(key: str, variable: str, parse: Callable[[object], Any], document: str, **more: bool) -> dict[str, Row]:
@@ -176,8 +206,12 @@ class Settings:
     input_format: str = field(
         default="auto", metadata=_row("build.format", "EVMAOT_FORMAT", _text, "format of the inputs")
     )
-    tier: str = field(default="optimised", metadata=_row("build.opt", "EVMAOT_OPT", _choice(*TIERS), "compiler tier"))
-    target: str = field(default="host", metadata=_row("build.target", "EVMAOT_TARGET", _text, "machine to compile for"))
+    tiers: tuple[str, ...] = field(
+        default=("optimised",), metadata=_row("build.opt", "EVMAOT_OPT", _choices(*TIERS), "compiler tiers")
+    )
+    targets: tuple[str, ...] = field(
+        default=("host",), metadata=_row("build.target", "EVMAOT_TARGET", _some_texts, "machines to compile for")
+    )
     linker: str = field(
         default="own",
         metadata=_row("build.linker", "EVMAOT_LINKER", _choice(*LINKERS), "what links libraries", in_project=False),
@@ -201,6 +235,32 @@ class Settings:
         default=True,
         metadata=_row("build.keep_going", "EVMAOT_KEEP_GOING", parse_boolean, "go on when an input fails"),
     )
+    rpc_url: str = field(
+        default="",
+        metadata=_row(
+            "rpc.url", "EVMAOT_RPC_URL", _text_or_none, "node that is asked for code", in_project=False, secret=True
+        ),
+    )
+    rpc_timeout_seconds: float = field(
+        default=30.0,
+        metadata=_row("rpc.timeout", "EVMAOT_RPC_TIMEOUT", parse_duration, "limit of one request", in_project=False),
+    )
+    rpc_retries: int = field(
+        default=4,
+        metadata=_row(
+            "rpc.retries", "EVMAOT_RPC_RETRIES", _integer(0, 20), "further attempts of a request", in_project=False
+        ),
+    )
+    rpc_batch: int = field(
+        default=100,
+        metadata=_row("rpc.batch", "EVMAOT_RPC_BATCH", _integer(1, 1000), "calls in one request", in_project=False),
+    )
+    rpc_rate: int = field(
+        default=0,
+        metadata=_row(
+            "rpc.rate", "EVMAOT_RPC_RATE", _integer(0, 100_000), "calls in a second; 0: no limit", in_project=False
+        ),
+    )
     color: str = field(
         default="auto", metadata=_row("output.color", "EVMAOT_COLOR", _choice(*COLORS), "coloured words")
     )
@@ -211,6 +271,16 @@ class Settings:
         default=True, metadata=_row("output.progress", "EVMAOT_PROGRESS", parse_boolean, "show progress")
     )
 
+    @property
+    def tier(self) -> str:
+        """The tier of a command that compiles one code: the first."""
+        return self.tiers[0]
+
+    @property
+    def target(self) -> str:
+        """The target of a command that compiles one code: the first."""
+        return self.targets[0]
+
 
 ROWS: dict[str, Row] = {item.name: item.metadata["row"] for item in fields(Settings)}
 """The row of each field of `Settings`."""
@@ -219,6 +289,9 @@ ROWS: dict[str, Row] = {item.name: item.metadata["row"] for item in fields(Setti
 def spelled(name: str, value: Any) -> str:
     """The value of the setting `name` as one would write it in an option."""
     parse = ROWS[name].parse
+    if ROWS[name].secret and value:
+        host = re.match(r"(\w+)://(?:[^@/]*@)?([^/?#@]*)", value)
+        return f"{host[1]}://{host[2]}/..." if host else "..."
     if parse is parse_size:
         return spell_size(value)
     if parse is parse_duration:

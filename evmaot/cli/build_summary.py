@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evmaot.build_report import BuildReport, BuildRequest, PackReport, UnitReport, UnitStatus
+from evmaot.build_report import PackReport, UnitReport, UnitStatus
+from evmaot.cli.build_runs import BuildOptions, BuildRun
 from evmaot.cli.failures import say
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.listing import fork_ranges, target_name
@@ -23,6 +24,8 @@ from evmaot.inputs.source import Problem
 
 MOST_FAILURES = 20
 """Failures told in full; the rest is counted by reason."""
+MOST_SKIPPED = 3
+"""Of what was left out, told in full where there was nothing else in the inputs."""
 
 
 def unit_error(unit: UnitReport) -> EvmaotError:
@@ -44,20 +47,23 @@ def problem_error(problem: Problem) -> EvmaotError:
     )
 
 
-def _problems(report: BuildReport) -> list[dict[str, Any]]:
+def _problems(runs: Sequence[BuildRun]) -> list[dict[str, Any]]:
     from evmaot.cli.failures import problem
 
-    inputs = [problem(problem_error(item), item.severity) for item in report.problems]
-    return inputs + [problem(unit_error(unit)) for unit in report.failed]
+    # The inputs are read once for all.
+    inputs = [problem(problem_error(item), item.severity) for item in runs[0].report.problems]
+    return inputs + [problem(unit_error(unit)) for run in runs for unit in run.report.failed]
 
 
-def _unit_data(unit: UnitReport) -> dict[str, Any]:
+def _unit_data(unit: UnitReport, profile_id: str) -> dict[str, Any]:
     return {
         "key": unit.unit_key,
+        "profile": profile_id,
         "status": unit.status.value,
         "label": unit.label,
         "labels": list(unit.labels),
         "sources": unit.sources,
+        "heat": unit.heat,
         "code_hash": None if unit.code_hash is None else "0x" + unit.code_hash,
         "code_sha256": unit.code_sha256,
         "code_size_bytes": unit.code_size_bytes,
@@ -84,55 +90,97 @@ def _pack_data(pack: PackReport) -> dict[str, Any]:
     }
 
 
-def served(report: BuildReport) -> dict[int, int]:
+def served(units: Iterable[UnitReport]) -> dict[int, int]:
     """Number of artifacts by the number of forks, of those asked for, that each serves; most forks first."""
     stored = (UnitStatus.COMPILED, UnitStatus.CACHED, UnitStatus.PLANNED)
-    numbers = Counter(len(unit.forks) for unit in report.units if unit.status in stored)
+    numbers = Counter(len(unit.forks) for unit in units if unit.status in stored)
     return dict(sorted(numbers.items(), reverse=True))
 
 
-def document(invocation: Invocation, report: BuildReport, request: BuildRequest) -> str:
-    """The report as JSON text (schema ``evmaot.build/1``)."""
-    settings, options = invocation.settings, request.options
-    data = {
-        "store": str(settings.store),
-        "profile": report.profile_id,
-        "forks": [fork.name for fork in request.forks],
-        "tier": options.tier.value,
-        "target": target_name(options.target.triple, options.target.cpu, options.target.features),
-        "linker": request.linker,
-        "dry_run": report.dry_run,
-        "interrupted": report.interrupted,
-        "sources": report.sources,
-        "distinct_codes": report.distinct_codes,
-        "contract_forks": report.contract_forks,
-        "counts": {status.value: report.count(status) for status in UnitStatus},
-        "forks_served": {str(forks): units for forks, units in served(report).items()},
-        "units": [_unit_data(unit) for unit in report.units],
-        "packs": [_pack_data(pack) for pack in report.packs],
-        "seconds": round(report.wall_seconds, 3),
+def _profile_data(run: BuildRun) -> dict[str, Any]:
+    return {
+        "profile": run.report.profile_id,
+        "tier": run.request.options.tier.value,
+        "target": _target(run),
+        "counts": {status.value: run.report.count(status) for status in UnitStatus},
+        "seconds": round(run.report.wall_seconds, 3),
     }
-    ok = not (report.is_partial or report.interrupted)
-    return json.dumps(envelope("build", data, _problems(report), ok), indent=2)
 
 
-def tell(invocation: Invocation, report: BuildReport, request: BuildRequest) -> None:
+def _target(run: BuildRun) -> str:
+    target = run.request.options.target
+    return target_name(target.triple, target.cpu, target.features)
+
+
+def document(invocation: Invocation, runs: Sequence[BuildRun]) -> str:
+    """The reports as JSON text (schema ``evmaot.build/1``)."""
+    first, reports = runs[0], [run.report for run in runs]
+    units = [unit for report in reports for unit in report.units]
+    profiles = [_profile_data(run) for run in runs]
+    # Null where there are several: `profiles` has them.
+    only = profiles[0] if len(profiles) == 1 else {}
+    data = {
+        "store": str(invocation.settings.store),
+        "profile": only.get("profile"),
+        "forks": [fork.name for fork in first.request.forks],
+        "tier": only.get("tier"),
+        "target": only.get("target"),
+        "profiles": profiles,
+        "linker": first.request.linker,
+        "dry_run": first.report.dry_run,
+        "interrupted": any(report.interrupted for report in reports),
+        "sources": first.report.sources,
+        "distinct_codes": first.report.distinct_codes,
+        "contract_forks": sum(report.contract_forks for report in reports),
+        "counts": {status.value: sum(report.count(status) for report in reports) for status in UnitStatus},
+        "forks_served": {str(forks): number for forks, number in served(units).items()},
+        "units": [_unit_data(unit, run.report.profile_id) for run in runs for unit in run.report.units],
+        "packs": [_pack_data(pack) for report in reports for pack in report.packs],
+        "seconds": round(sum(report.wall_seconds for report in reports), 3),
+    }
+    ok = not any(report.is_partial or report.interrupted for report in reports)
+    return json.dumps(envelope("build", data, _problems(runs), ok), indent=2)
+
+
+def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> None:
     """The summary: failures first, numbers last."""
-    output = invocation.output
-    if report.dry_run and not output.as_json:
-        _planned_table(invocation, report)
+    output, report = invocation.output, runs[0].report
+    if chosen.print_keys and not output.as_json:
+        for key in sorted(unit.unit_key for run in runs for unit in run.report.units):
+            output.data(key)
+    elif chosen.only_plans and not output.as_json:
+        _planned_table(invocation, [unit for run in runs for unit in run.report.units])
     errors = [problem_error(item) for item in report.problems if item.severity == "error"]
-    _failures(invocation, [*errors, *map(unit_error, report.failed)])
-    _skipped(invocation, [item for item in report.problems if item.severity != "error"])
+    _failures(invocation, [*errors, *(unit_error(unit) for run in runs for unit in run.report.failed)])
+    _skipped(invocation, [item for item in report.problems if item.severity != "error"], is_all=not report.sources)
     if not report.sources:
         output.say("the inputs hold no contract to compile")
         return
-    _numbers(invocation, report, request)
-    if report.interrupted:
-        left = report.count(UnitStatus.UNFINISHED)
-        output.warn(f"interrupted: {counted(left, 'artifact')} not compiled; build again to go on", style="yellow")
-    elif not report.dry_run and not report.count(UnitStatus.COMPILED) and not report.is_partial:
-        stored = counted(report.count(UnitStatus.CACHED), "artifact")
+    for run in runs:
+        if len(runs) > 1:
+            output.say(f"{run.request.options.tier.value}, {_target(run)}:")
+        _numbers(invocation, run)
+    _ending(invocation, runs, chosen)
+
+
+def _ending(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> None:
+    """What to do next."""
+    output, reports = invocation.output, [run.report for run in runs]
+
+    def number(status: UnitStatus) -> int:
+        return sum(report.count(status) for report in reports)
+
+    if any(report.interrupted for report in reports):
+        left = counted(number(UnitStatus.UNFINISHED), "artifact")
+        output.warn(f"interrupted: {left} not compiled; build again to go on", style="yellow")
+    elif chosen.check and number(UnitStatus.PLANNED):
+        missing = counted(number(UnitStatus.PLANNED), "artifact")
+        output.warn(f"the store lacks {missing} that the inputs need", style="error")
+        output.warn("hint: the same command without --check compiles them")
+    elif chosen.only_plans and not chosen.check:
+        return
+    elif not number(UnitStatus.COMPILED) and not any(report.is_partial for report in reports):
+        stored = counted(number(UnitStatus.CACHED), "artifact")
         output.say(f"nothing to do: the store has all {stored}", style="green")
 
 
@@ -146,31 +194,36 @@ def _failures(invocation: Invocation, errors: list[EvmaotError]) -> None:
         invocation.output.warn("hint: --json or --report FILE has them all")
 
 
-def _skipped(invocation: Invocation, problems: list[Problem]) -> None:
+def _skipped(invocation: Invocation, problems: list[Problem], *, is_all: bool) -> None:
+    """What is rightly not compiled, by reason; each where nothing else was there."""
     if not problems:
         return
     output = invocation.output
     reasons = Counter(problem.code for problem in problems)
     text = ", ".join(f"{number:,} {code}" for code, number in reasons.most_common())
     output.say(f"skipped {len(problems):,}: {text}")
-    for problem in problems:
-        output.detail(f"skipped: {problem.message} ({problem.subject}) [{problem.code}]")
+    for index, problem in enumerate(problems):
+        text = f"skipped: {problem.message} ({problem.subject}) [{problem.code}]"
+        if is_all and index < MOST_SKIPPED:
+            output.say(text if problem.hint is None else f"{text}\nhint: {problem.hint}")
+        else:
+            output.detail(text)
 
 
-def _numbers(invocation: Invocation, report: BuildReport, request: BuildRequest) -> None:
-    output = invocation.output
+def _numbers(invocation: Invocation, run: BuildRun) -> None:
+    output, report = invocation.output, run.report
     codes = counted(report.distinct_codes, "contract")
     same = report.sources - report.distinct_codes
     duplicates = f" ({counted(same, 'duplicate')} left out)" if same else ""
     counts = [(status.value, report.count(status)) for status in UnitStatus]
     shown = ", ".join(f"{number:,} {name}" for name, number in counts if number)
     output.say(f"{codes}{duplicates}: {shown} in {human_seconds(report.wall_seconds)}")
-    numbers = served(report)
-    if len(request.forks) > 1 and numbers:
+    numbers = served(report.units)
+    if len(run.request.forks) > 1 and numbers:
         units = sum(numbers.values())
         pairs = sum(forks * number for forks, number in numbers.items())
         rows = ", ".join(f"{number:,} serve {forks}" for forks, number in numbers.items())
-        many = f"{len(request.forks)} forks"
+        many = f"{len(run.request.forks)} forks"
         output.say(f"{many}: {counted(units, 'artifact')} for {pairs:,} pairs of contract and fork ({rows})")
     if report.packs:
         size = human_size(sum(pack.size_bytes for pack in report.packs))
@@ -183,8 +236,8 @@ def _slowest(units: Iterable[UnitReport]) -> list[UnitReport]:
     return sorted((unit for unit in units if unit.seconds), key=lambda unit: -unit.seconds)[:3]
 
 
-def _planned_table(invocation: Invocation, report: BuildReport) -> None:
-    units = [unit for unit in report.units if unit.status is UnitStatus.PLANNED]
+def _planned_table(invocation: Invocation, units: Iterable[UnitReport]) -> None:
+    units = [unit for unit in units if unit.status is UnitStatus.PLANNED]
     if not units:
         return
     columns = (Column("KEY"), Column("BYTES", right=True), Column("FORKS", shrinks=True), Column("LABEL", shrinks=True))

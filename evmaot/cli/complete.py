@@ -42,8 +42,8 @@ def setting_values(name: str, incomplete: str) -> list[CompletionItem]:
     """Candidates for the option that is backed by the setting `name`."""
     known: dict[str, Callable[[str], list[CompletionItem]]] = {
         "forks": fork_names,
-        "target": target_names,
-        "tier": lambda word: _starting(config.TIERS, word),
+        "targets": target_names,
+        "tiers": lambda word: _starting(config.TIERS, word),
         "linker": lambda word: _starting(config.LINKERS, word),
         "store": lambda word: [CompletionItem(word, type="dir")],
     }

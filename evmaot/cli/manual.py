@@ -45,6 +45,20 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ),
         ("cast code $ADDRESS | evmaot build -", "Code from another program:"),
         ("evmaot build --dry-run out/", "What would be compiled, without compiling:"),
+        ("evmaot build --check out/", "A gate for CI: fails where the store lacks something:"),
+        (
+            "evmaot build --rpc http://127.0.0.1:8545 --follow-proxies --address @hot.txt",
+            "What is deployed, with the code behind proxies:",
+        ),
+        ("evmaot build --rank --limit 100 block.json", "The 100 codes that a block's trace met most often:"),
+    ),
+    "fetch": (
+        ("evmaot fetch --rpc http://127.0.0.1:8545 @hot.txt -o codes.jsonl", "The code of the accounts in a list:"),
+        ("evmaot build codes.jsonl", "A build from it, without the node:"),
+        (
+            "EVMAOT_RPC_URL=https://HOST/KEY evmaot fetch --block 21000000 0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+            "Of one block, with the key out of sight of other users:",
+        ),
     ),
     "ls": (
         ("evmaot ls", "A row for each profile and fork:"),

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from evmaot.cli import complete
-from evmaot.cli.invocation import AnyCommand, AnyType, flags_of
+from evmaot.cli.invocation import AnyCommand, AnyType, flags_of, setting_option
 
 if TYPE_CHECKING:
     from evmaot.evm.forks import Fork
@@ -62,6 +62,29 @@ class StoredName(AnyType):
 def fork_option(help: str) -> Callable[[AnyCommand], AnyCommand]:
     """`--fork F`: one fork, passed as `fork: Fork | None`."""
     return click.option("--fork", type=ForkType(), metavar="FORK", help=help)
+
+
+def node_options() -> Callable[[AnyCommand], AnyCommand]:
+    """The options of commands that ask a node: which one, how, and about which block.
+
+    `block: str` and `follow_proxies: bool` are passed, the rest are settings.
+    """
+    options = (
+        setting_option("rpc_url", "--rpc", metavar="URL", help="Node to ask: JSON-RPC over HTTP."),
+        click.option("--block", default="latest", metavar="BLOCK", help="Number, hash or tag.", show_default=True),
+        click.option("--follow-proxies", is_flag=True, help="Also the code that proxies and delegations run."),
+        setting_option("rpc_timeout_seconds", "--rpc-timeout", metavar="TIME", help="Limit of one request."),
+        setting_option("rpc_retries", "--rpc-retries", metavar="N", help="Further attempts of a request."),
+        setting_option("rpc_batch", "--rpc-batch", metavar="N", help="Calls in one request."),
+        setting_option("rpc_rate", "--rpc-rate", metavar="N", help="Calls in a second at most; 0: no limit."),
+    )
+
+    def add(body: AnyCommand) -> AnyCommand:
+        for option in reversed(options):
+            body = option(body)
+        return body
+
+    return add
 
 
 def profile_option() -> Callable[[AnyCommand], AnyCommand]:

@@ -33,7 +33,7 @@ class RunPrograms:
         self._invocation = invocation
         tier = Tier(invocation.settings.tier)
         # A tier that was asked for is meant; otherwise whatever the store has is good enough.
-        self._tier = tier.value if invocation.configuration.origins["tier"].kind == "flag" else None
+        self._tier = tier.value if invocation.configuration.origins["tiers"].kind == "flag" else None
         self._compiler = JitPrograms(CompileOptions(tier))
         self._resident = self._open() if use_store else None
         self._by_hash_alone: bytes | None = None

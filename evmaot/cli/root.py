@@ -37,6 +37,7 @@ VERBS: dict[str, VerbRow] = {
     row.name: row
     for row in (
         VerbRow("build", _STORE, "Compile contracts for forks and store the libraries."),
+        VerbRow("fetch", _STORE, "Fetch the code of accounts from a node, for later builds."),
         VerbRow("ls", _STORE, "List what the store holds."),
         VerbRow("show", _STORE, "Show one artifact, pack or contract of the store."),
         VerbRow("explain", _STORE, "Say why a look-up hits or misses here."),

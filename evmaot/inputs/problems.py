@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from evmaot.inputs.source import Problem, Severity
 
 MAX_TEXT_LENGTH = 400
+ADDRESS_HINT = "an address is 0x and 40 hexadecimal digits, in lower case or with its checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,20 @@ PROBLEMS: Mapping[str, ProblemRow] = {
     "assembly_error": ProblemRow(_ERROR),
     "compilation_failed": ProblemRow(_ERROR, "fix the source and compile it again"),
     "rpc_error": ProblemRow(_ERROR, "ask the node again"),
+    # The node.
+    "rpc_unreachable": ProblemRow(_ERROR, "check the URL, that the node runs, and HTTPS_PROXY and NO_PROXY"),
+    "rpc_timeout": ProblemRow(_ERROR, "allow more time with --rpc-timeout, or ask for less with --rpc-batch"),
+    "rpc_unauthorized": ProblemRow(_ERROR, "check the key in the URL (EVMAOT_RPC_URL)"),
+    "rpc_rate_limited": ProblemRow(_ERROR, "go slower with --rpc-rate, or be more patient with --rpc-retries"),
+    "rpc_http_error": ProblemRow(_ERROR, "check the URL: it has to be that of JSON-RPC over HTTP"),
+    "rpc_bad_reply": ProblemRow(_ERROR, "check the URL: it has to be that of JSON-RPC over HTTP"),
+    "rpc_truncated": ProblemRow(_ERROR, "try again; a smaller --rpc-batch may help"),
+    "rpc_reply_too_large": ProblemRow(_ERROR, "ask for less at a time with --rpc-batch"),
+    "unknown_block": ProblemRow(_ERROR, "check the number, and the chain that the node follows"),
+    "bad_address": ProblemRow(_ERROR, ADDRESS_HINT),
+    "bad_checksum": ProblemRow(_ERROR, ADDRESS_HINT),
+    "too_many_proxies": ProblemRow(_ERROR, "give the implementation's address itself"),
+    "no_code_at_address": ProblemRow(_SKIP, "check the address, the chain and the block"),
     # The code.
     "odd_hex": ProblemRow(_ERROR, "a byte has two digits: the text may be cut off"),
     "not_hex": ProblemRow(_ERROR, "give hexadecimal digits, with or without 0x; for a file of raw bytes: --format raw"),
@@ -60,6 +75,8 @@ PROBLEMS: Mapping[str, ProblemRow] = {
     "init_code_only": ProblemRow(_ERROR, "give an artifact with the runtime code, or fetch the deployed code", _SKIP),
     "no_runtime_code": ProblemRow(_SKIP),
     "no_code": ProblemRow(_SKIP),
+    "denied": ProblemRow(_SKIP, "take it off the list of --deny"),
+    "over_limit": ProblemRow(_SKIP, "raise --limit"),
     "delegation": ProblemRow(_SKIP, "give the code of the account it delegates to"),
     "blueprint": ProblemRow(_SKIP, "give a contract that was created from it"),
 }

@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evmaot import build_report, config
+from evmaot.cli.build_runs import BuildOptions, BuildRun
 from evmaot.cli.output import Output
 from evmaot.cli.progress import LineDisplay, NoDisplay, Tally, display
 from evmaot.cli.verbs import build as verb
+from evmaot.evm.forks import forks_selected
 from tests.cli.conftest import Cli
 
 ADDER = "0x6001600201"
@@ -180,11 +185,17 @@ def test_the_linkers_of_the_configuration_are_those_of_the_compiler() -> None:
 
 def test_exit_codes_of_a_report() -> None:
     report = build_report.BuildReport("p")
-    assert verb._exit_code(report, [], error_if_empty=False) == 0
-    assert verb._exit_code(report, [], error_if_empty=True) == 7
+    request = build_report.BuildRequest((), forks_selected("osaka"))
+    options = BuildOptions((), (), "latest", False, False, None, None, False, False, False, False, None, False)
+
+    def code(received: Sequence[int] = (), **changes: Any) -> int:
+        return verb._exit_code([BuildRun(request, report)], list(received), replace(options, **changes))
+
+    assert code() == 0
+    assert code(error_if_empty=True) == 7
     report.interrupted = True
-    assert verb._exit_code(report, [signal.SIGINT], error_if_empty=False) == 130
-    assert verb._exit_code(report, [signal.SIGTERM], error_if_empty=False) == 143
+    assert code([signal.SIGINT]) == 130
+    assert code([signal.SIGTERM]) == 143
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

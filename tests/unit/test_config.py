@@ -105,7 +105,8 @@ def test_the_stronger_source_wins(project: Path, tmp_path: Path) -> None:
         False, 4, 3.0, "optimised", 1,
     )  # fmt: skip
     origins = found.origins
-    assert [origins[name].kind for name in ("keep_going", "jobs", "timeout_seconds", "tier", "pack_size", "color")] == [
+    names = ("keep_going", "jobs", "timeout_seconds", "tiers", "pack_size", "color")
+    assert [origins[name].kind for name in names] == [
         "flag", "environment", "project", "user", "system", "default",
     ]  # fmt: skip
     assert origins["jobs"].detail == "EVMAOT_JOBS"

@@ -1,29 +1,28 @@
 """`evmaot build`: inputs x forks to stored libraries.
 
-Job: settings to a `BuildRequest`, its report to a summary, a document and an exit code.  Invariant:
-all decisions are `evmaot.build`'s.  May import: `evmaot.build`, `evmaot.inputs`, `evmaot.store`,
-`evmaot.cli`, click.
+Job: options to builds, their reports to a summary, a document and an exit code.  Invariant: all decisions are
+`evmaot.build`'s.  May import: `evmaot.build_report`, `evmaot.store`, `evmaot.cli`, click.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from evmaot.cli.files import replaced_file
 from evmaot.cli.invocation import Invocation, Verb, flags_of, pass_invocation, setting_option
-from evmaot.errors import StoreError, UsageError
+from evmaot.cli.options import node_options
+from evmaot.errors import StoreError
 
 if TYPE_CHECKING:
-    from evmaot.build_report import BuildReport, BuildRequest
-    from evmaot.cli.progress import Display
+    from evmaot.cli.build_runs import BuildOptions, BuildRun
     from evmaot.store.directory import ArtifactDirectory
 
 PARTIAL, EMPTY, INTERRUPTED, TERMINATED = 3, 7, 130, 143
@@ -42,8 +41,8 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
 )
 @setting_option("input_format", "--format", metavar="FORMAT", help="Format of the inputs, if not recognised.")
 @setting_option("jobs", "-j", "--jobs", metavar="N", help="Worker processes; 0: one per CPU.")
-@setting_option("tier", "--opt", metavar="TIER", help="fast or optimised.")
-@setting_option("target", "--target", metavar="TARGET", help="Machine to compile for.")
+@setting_option("tiers", "--opt", metavar="TIER", multiple=True, help="fast or optimised; may be repeated.")
+@setting_option("targets", "--target", metavar="TARGET", multiple=True, help="Machine to compile for; may be repeated.")
 @setting_option("linker", "--linker", metavar="LINKER", help="own, ld, lld, cc or zig.")
 @setting_option("timeout_seconds", "--timeout", metavar="TIME", help="Limit of one contract's compilation.")
 @setting_option("memory_limit_bytes", "--memory-limit", metavar="SIZE", help="Limit of one worker process.")
@@ -55,7 +54,14 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
     callback=_keep_going,
     help="Go on when something fails (the default), or stop. [EVMAOT_KEEP_GOING]",
 )
+@click.option("--address", "addresses", multiple=True, metavar="A|@LIST", help="Code of an account, by --rpc.")
+@node_options()
+@click.option("--rank", is_flag=True, help="The most frequent codes first.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the N most frequent codes.")
+@click.option("--deny", type=click.Path(path_type=Path), metavar="FILE", help="Not these hashes, addresses, labels.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be compiled.")
+@click.option("--print-keys", is_flag=True, help="Only print the keys of all artifacts that the inputs need.")
+@click.option("--check", is_flag=True, help="Only say what the store lacks; exit with 3 if it lacks something.")
 @click.option("--force", is_flag=True, help="Compile also what is stored, or is known to fail.")
 @click.option(
     "--report",
@@ -66,99 +72,56 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
 @click.option("--error-if-empty", is_flag=True, help="Exit with 7 where the inputs hold no contract.")
 @click.pass_context
 @pass_invocation
-def command(
-    invocation: Invocation,
-    context: click.Context,
-    inputs: tuple[str, ...],
-    dry_run: bool,
-    force: bool,
-    report: Path | None,
-    error_if_empty: bool,
-) -> None:
+def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str, ...], **options: Any) -> None:
     """Compile contracts for forks and store the libraries.
 
     An INPUT is a file, a directory, - for standard input, or @LIST for a file with one input per line. Formats are
     recognised by content: raw code, hex, output of Foundry, Hardhat, solc and Vyper, chain dumps, traces and more.
-    Without INPUT, the inputs of the configuration are built.
+    With --address the code of accounts is asked of a node. Without both, the inputs of the configuration are built.
 
     Only what the store lacks is compiled. Forks whose rules a contract cannot tell apart share one artifact. What
     fails costs only itself: the rest is stored, and the exit status is 3.
-    """
-    from evmaot.build import build
-    from evmaot.cli import build_summary
-    from evmaot.cli.progress import display
 
-    names = inputs or invocation.settings.inputs
-    if not names:
-        hint = "evmaot build --fork osaka out/ (or list build.inputs in evmaot.toml)"
-        raise UsageError("no_input", "there is nothing to build", hint=hint)
-    store = _store(invocation, dry_run=dry_run)
-    with display(invocation.output) as show, _announced_interrupt(invocation) as received:
-        request = _request(invocation, names, show, dry_run=dry_run, force=force)
-        result = build(request, store, show.observe)
-    data = build_summary.document(invocation, result, request)
-    if report is not None:
-        _write_report(report, data)
+    --rank and --limit go by how often a code occurs in the inputs; traces of blocks and lists with counts tell it.
+    A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels.
+    """
+    from evmaot.cli import build_summary
+    from evmaot.cli.build_runs import BuildOptions, run_builds
+
+    chosen = BuildOptions(inputs=inputs, **options)
+    store = _store(invocation, create=not chosen.only_plans)
+    with _announced_interrupt(invocation) as received:
+        runs = run_builds(invocation, chosen, store)
+    data = build_summary.document(invocation, runs)
+    if chosen.report is not None:
+        with replaced_file(chosen.report) as stream:
+            stream.write(data + "\n")
     if invocation.output.as_json:
         invocation.output.data(data)
-    build_summary.tell(invocation, result, request)
-    context.exit(_exit_code(result, received, error_if_empty=error_if_empty))
+    build_summary.tell(invocation, runs, chosen)
+    context.exit(_exit_code(runs, received, chosen))
 
 
-def _exit_code(result: BuildReport, received: list[int], *, error_if_empty: bool) -> int:
-    if result.interrupted:
+def _exit_code(runs: Sequence[BuildRun], received: list[int], chosen: BuildOptions) -> int:
+    from evmaot.build_report import UnitStatus
+
+    reports = [run.report for run in runs]
+    if any(report.interrupted for report in reports):
         return TERMINATED if signal.SIGTERM in received else INTERRUPTED
-    if result.is_partial:
+    if any(report.is_partial or (chosen.check and report.count(UnitStatus.PLANNED)) for report in reports):
         return PARTIAL
-    return EMPTY if error_if_empty and not result.sources else 0
+    return EMPTY if chosen.error_if_empty and not any(report.sources for report in reports) else 0
 
 
-def _store(invocation: Invocation, *, dry_run: bool) -> ArtifactDirectory | None:
+def _store(invocation: Invocation, *, create: bool) -> ArtifactDirectory | None:
     """The store to build into; made where it is missing, unless nothing is to be written."""
     from evmaot.cli.stores import open_store
 
     try:
-        return open_store(invocation, create=not dry_run)
+        return open_store(invocation, create=create)
     except StoreError as error:
-        if dry_run and error.reference == "store_missing":
+        if not create and error.reference == "store_missing":
             return None
-        raise
-
-
-def _request(
-    invocation: Invocation, names: tuple[str, ...], show: Display, *, dry_run: bool, force: bool
-) -> BuildRequest:
-    from evmaot.build_report import BuildRequest
-    from evmaot.cli.progress import counting
-    from evmaot.codegen.options import CompileOptions, Tier
-    from evmaot.evm.forks import forks_selected
-    from evmaot.inputs.reader import read_inputs
-    from evmaot.target import target_named
-
-    settings = invocation.settings
-    return BuildRequest(
-        sources=counting(read_inputs(names, format=settings.input_format), show),
-        forks=forks_selected(",".join(settings.forks)),
-        options=CompileOptions(Tier(settings.tier), target_named(settings.target)),
-        linker=settings.linker,
-        jobs=settings.jobs or len(os.sched_getaffinity(0)),
-        pack_size=settings.pack_size,
-        timeout_seconds=settings.timeout_seconds,
-        memory_limit_bytes=settings.memory_limit_bytes,
-        force=force,
-        fail_fast=not settings.keep_going,
-        dry_run=dry_run,
-    )
-
-
-def _write_report(path: Path, text: str) -> None:
-    """Replace the file as a whole: a reader sees the old report or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
         raise
 
 

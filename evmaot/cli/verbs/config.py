@@ -57,7 +57,9 @@ def show(invocation: Invocation, key: str | None, origin: bool) -> None:
 def _as_data(configuration: config.Configuration, name: str) -> dict[str, object]:
     row, origin = config.ROWS[name], configuration.origins[name]
     value = getattr(configuration.settings, name)
-    plain = value if isinstance(value, (bool, int, float)) else list(value) if isinstance(value, tuple) else str(value)
+    plain: object = value
+    if not isinstance(value, (bool, int, float)):
+        plain = list(value) if isinstance(value, tuple) else config.spelled(name, value)
     return {
         "key": row.key,
         "value": plain,

@@ -47,8 +47,8 @@ class StageType(AnyType):
 @fork_option("Rules; the default fork where none is given.")
 @click.option("--contract", metavar="GLOB", help="Which contract of a file that holds several.")
 @setting_option("input_format", "--format", metavar="FORMAT", help="Format of the input.")
-@setting_option("tier", "--opt", metavar="TIER", help="fast or optimised.")
-@setting_option("target", "--target", metavar="TARGET", help="Machine to compile for.")
+@setting_option("tiers", "--opt", metavar="TIER", help="fast or optimised.")
+@setting_option("targets", "--target", metavar="TARGET", help="Machine to compile for.")
 @pass_invocation
 def command(invocation: Invocation, code: str, stage: str, fork: Fork | None, contract: str | None) -> None:
     """Print a stage of the compiler as text.

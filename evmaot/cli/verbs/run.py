@@ -46,7 +46,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--contract", metavar="GLOB", help="Which contract of a file that holds several.")
 @click.option("--no-store", is_flag=True, help="Compile here; do not look into the store.")
-@setting_option("tier", "--opt", metavar="TIER", help="fast or optimised.")
+@setting_option("tiers", "--opt", metavar="TIER", help="fast or optimised.")
 @pass_invocation
 def command(
     invocation: Invocation,

@@ -1,0 +1,112 @@
+"""What a build compiles of its inputs: distinct codes, chosen and counted.
+
+Job: a stream of contracts to distinct codes with their labels and their heat, less what is denied or over the limit.
+Invariants: the memory in use is that of the distinct codes; whatever is left out has a problem that says why; the same
+inputs in the same order give the same answer.  May import: `evmaot.build_report`, `evmaot.inputs`, `evmaot.evm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from evmaot.build_report import MAX_LABELS, BuildRequest
+from evmaot.evm.keccak import keccak256
+from evmaot.inputs.problems import make_problem
+from evmaot.inputs.source import ContractSource, InputLimits, Problem
+
+_LEGACY_CODE_LIMIT = InputLimits().code_size_bytes
+
+
+@dataclass(slots=True)
+class Code:
+    """One distinct code and who has it."""
+
+    data: bytes
+    sha256: str
+    labels: list[str]
+    sources: int = 0
+    heat: int = 0
+    """How often it occurred: of a trace, in how many transactions."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What the inputs hold."""
+
+    codes: list[Code] = field(default_factory=list)
+    """In the order of their first source; the most frequent first where that was asked for."""
+    sources: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def gather(request: BuildRequest) -> Gathered:
+    """Read the inputs of a request to their end."""
+    if isinstance(request.sources, Gathered):
+        return request.sources
+    found = Gathered()
+    codes: dict[str, Code] = {}
+    first: dict[str, str] = {}
+    for item in request.sources:
+        problem = item if isinstance(item, Problem) else _judged(item) or _denied(request, item)
+        if problem is not None:
+            found.problems.append(problem)
+            if request.fail_fast and problem.severity == "error":
+                break
+            continue
+        assert isinstance(item, ContractSource)
+        found.sources += 1
+        sha256 = hashlib.sha256(item.code).hexdigest()
+        code = codes.setdefault(sha256, Code(item.code, sha256, []))
+        first.setdefault(sha256, item.origin)
+        code.sources += 1
+        code.heat += item.count
+        if len(code.labels) < MAX_LABELS and item.label not in code.labels:
+            code.labels.append(item.label)
+    found.codes = list(codes.values())
+    _choose(found, request, first)
+    return found
+
+
+def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> None:
+    """Leave out the codes on the deny list, then those over the limit."""
+    if request.deny is not None and request.deny.code_hashes:
+        kept = []
+        for code in found.codes:
+            if request.deny.has_hash(keccak256(code.data).hex()):
+                found.problems.append(make_problem("denied", origins[code.sha256], _denied_text(code.labels[0])))
+            else:
+                kept.append(code)
+        found.codes = kept
+    if request.rank or request.limit is not None:
+        # Stable: where two are as frequent, the first of the inputs.
+        ranked = sorted(found.codes, key=lambda code: -code.heat)
+        limit = len(ranked) if request.limit is None else request.limit
+        for code in ranked[limit:]:
+            message = f"{code.labels[0]} is not among the {limit} most frequent codes (it occurs {code.heat} times)"
+            found.problems.append(make_problem("over_limit", origins[code.sha256], message))
+        chosen = {code.sha256 for code in ranked[:limit]}
+        found.codes = ranked[:limit] if request.rank else [code for code in found.codes if code.sha256 in chosen]
+
+
+def _denied(request: BuildRequest, source: ContractSource) -> Problem | None:
+    if request.deny is None or not request.deny.has_label(source.label):
+        return None
+    return make_problem("denied", source.origin, _denied_text(source.label))
+
+
+def _denied_text(label: str) -> str:
+    return f"{label} is on the deny list"
+
+
+def _judged(source: ContractSource) -> Problem | None:
+    """What the input layer refuses is refused whoever made the source."""
+    size_bytes = len(source.code)
+    if size_bytes == 0:
+        return make_problem("empty_code", source.origin, "there is no code")
+    if size_bytes > _LEGACY_CODE_LIMIT:
+        message = f"the code has {size_bytes} bytes, at most {_LEGACY_CODE_LIMIT}"
+        return make_problem("code_too_long", source.origin, message)
+    if source.code[0] == 0xEF:
+        return make_problem("invalid_ef_code", source.origin, "the code begins with 0xEF")
+    return None

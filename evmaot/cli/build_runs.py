@@ -1,0 +1,124 @@
+"""From the options of `evmaot build` to builds: one for each tier and target.
+
+Job: read the inputs once, and build them under each profile that is asked for.  Invariant: what was asked for and can't
+be right is refused before the first input is read.  May import: `evmaot.build`, `evmaot.inputs`, `evmaot.cli`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evmaot.build import build
+from evmaot.build_inputs import gather
+from evmaot.build_report import BuildReport, BuildRequest
+from evmaot.cli.invocation import Invocation
+from evmaot.cli.node import node_contracts
+from evmaot.cli.progress import Display, counting, display
+from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.errors import UsageError
+from evmaot.evm.forks import forks_selected
+from evmaot.inputs.deny import read_deny_list
+from evmaot.inputs.reader import read_inputs
+from evmaot.inputs.source import Item
+from evmaot.target import target_named
+
+if TYPE_CHECKING:
+    from evmaot.store.directory import ArtifactDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What the command was given, beside settings."""
+
+    inputs: tuple[str, ...]
+    addresses: tuple[str, ...]
+    block: str
+    follow_proxies: bool
+    rank: bool
+    limit: int | None
+    deny: Path | None
+    dry_run: bool
+    print_keys: bool
+    check: bool
+    force: bool
+    report: Path | None
+    error_if_empty: bool
+
+    @property
+    def only_plans(self) -> bool:
+        """Whether nothing is compiled and nothing written."""
+        return self.dry_run or self.print_keys or self.check
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRun:
+    """One build: what it was asked for and what it answered."""
+
+    request: BuildRequest
+    report: BuildReport
+
+
+def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDirectory | None) -> list[BuildRun]:
+    """Build under each profile; the first that is interrupted, or fails with --fail-fast, is the last.
+
+    Raises UsageError, and what `evmaot.build.build` raises.
+    """
+    settings = invocation.settings
+    items = _items(invocation, chosen)
+    # Two names may be of the same machine.
+    profiles = dict.fromkeys(
+        CompileOptions(Tier(tier), target_named(target))
+        for tier, target in itertools.product(settings.tiers, settings.targets)
+    )
+    runs: list[BuildRun] = []
+    with display(invocation.output) as show:
+        request = _request(invocation, chosen, counting(items, show))
+        request = replace(request, sources=gather(request))
+        for options in profiles:
+            run = _run(replace(request, options=options), store, show)
+            runs.append(run)
+            if run.report.interrupted or (request.fail_fast and run.report.is_partial):
+                break
+    return runs
+
+
+def _run(request: BuildRequest, store: ArtifactDirectory | None, show: Display) -> BuildRun:
+    return BuildRun(request, build(request, store, show.observe))
+
+
+def _items(invocation: Invocation, chosen: BuildOptions) -> Iterator[Item]:
+    """What the inputs hold; the configuration's inputs where the command names none."""
+    settings = invocation.settings
+    names = chosen.inputs or (() if chosen.addresses else settings.inputs)
+    if not names and not chosen.addresses:
+        hint = "evmaot build --fork osaka out/ (or list build.inputs in evmaot.toml)"
+        raise UsageError("no_input", "there is nothing to build", hint=hint)
+    items = read_inputs(names, format=settings.input_format)
+    if not chosen.addresses:
+        return items
+    live = node_contracts(settings, chosen.addresses, chosen.block, follow_proxies=chosen.follow_proxies)
+    return itertools.chain(items, live)
+
+
+def _request(invocation: Invocation, chosen: BuildOptions, items: Iterator[Item]) -> BuildRequest:
+    settings = invocation.settings
+    return BuildRequest(
+        sources=items,
+        forks=forks_selected(",".join(settings.forks)),
+        linker=settings.linker,
+        jobs=settings.jobs or len(os.sched_getaffinity(0)),
+        pack_size=settings.pack_size,
+        timeout_seconds=settings.timeout_seconds,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        force=chosen.force,
+        fail_fast=not settings.keep_going,
+        dry_run=chosen.only_plans,
+        deny=read_deny_list(chosen.deny) if chosen.deny is not None else None,
+        rank=chosen.rank,
+        limit=chosen.limit,
+    )
