@@ -32,8 +32,8 @@ _COLORS = {"hit": "green", "miss": "yellow", "refused": "red"}
 @click.argument("code", type=StoredName("hashes"))
 @fork_option("The fork of the look-up (default: the last of the configured ones).")
 @click.option("--contract", metavar="GLOB", help="The contract of an input that holds several.")
-@setting_option("tier", "--opt", metavar="TIER", help="The tier that a build would compile: fast or optimised.")
-@setting_option("target", "--target", metavar="TARGET", help="The machine that a build would compile for.")
+@setting_option("tiers", "--opt", metavar="TIER", help="The tier that a build would compile: fast or optimised.")
+@setting_option("targets", "--target", metavar="TARGET", help="The machine that a build would compile for.")
 @click.option("--error-if-empty", is_flag=True, help="Exit with 7 where the look-up does not hit.")
 @click.pass_context
 @pass_invocation
