@@ -28,7 +28,7 @@ from evmaot.errors import CompileError, HostError, UsageError
 from evmaot.evm.forks import Fork, fork_named
 from evmaot.execution.executor import Executor
 from evmaot.execution.programs import JitPrograms
-from evmaot.execution.protocol import NotNative, ProgramSource
+from evmaot.execution.protocol import FrameObserver, NotNative, ProgramSource
 from evmaot.hosts.eels_state import ForkTypes
 
 FORKS_PACKAGE = "ethereum.forks"
@@ -51,8 +51,9 @@ class EelsStatistics:
 class _Host:
     """What `enable` switched on."""
 
-    def __init__(self, programs: ProgramSource, *, strict: bool) -> None:
+    def __init__(self, programs: ProgramSource, *, strict: bool, observer: FrameObserver | None) -> None:
         self.programs = programs
+        self.observer = observer
         self.strict = strict
         self.statistics = EelsStatistics()
         self.patches: list[tuple[Any, str, Any]] = []
@@ -76,7 +77,7 @@ class _Host:
         idle: list[Executor] | None = getattr(self._local, "idle", None)
         if idle is None:
             idle = self._local.idle = []
-        executor = idle.pop() if idle else Executor(self.programs)
+        executor = idle.pop() if idle else Executor(self.programs, self.observer)
         try:
             yield executor
         finally:
@@ -87,18 +88,24 @@ _host: _Host | None = None
 
 
 def enable(
-    programs: ProgramSource | None = None, *, forks: Iterable[str] | None = None, strict: bool = False
+    programs: ProgramSource | None = None,
+    *,
+    forks: Iterable[str] | None = None,
+    strict: bool = False,
+    observer: FrameObserver | None = None,
 ) -> tuple[str, ...]:
     """Switch EELS to native execution; the names of the EELS forks that are.
 
     `programs` is where native code comes from (default: compiled in this process on demand); `forks` are
     EELS package names (default: all that are installed and known).  With `strict`, what cannot run natively
-    raises.  Raises UsageError `eels_enabled` when it is on already, and UsageError `eels_missing`.
+    raises.  `observer` is told of every native message.
+
+    Raises UsageError `eels_enabled` when it is on already, and UsageError `eels_missing`.
     """
     global _host
     if _host is not None:
         raise UsageError("eels_enabled", "EELS runs natively already", hint="call disable() first")
-    host = _Host(programs if programs is not None else JitPrograms(), strict=strict)
+    host = _Host(programs if programs is not None else JitPrograms(), strict=strict, observer=observer)
     names = list(forks) if forks is not None else _installed_forks()
     done = []
     try:
@@ -125,10 +132,14 @@ def disable() -> EelsStatistics:
 
 @contextmanager
 def native(
-    programs: ProgramSource | None = None, *, forks: Iterable[str] | None = None, strict: bool = False
+    programs: ProgramSource | None = None,
+    *,
+    forks: Iterable[str] | None = None,
+    strict: bool = False,
+    observer: FrameObserver | None = None,
 ) -> Iterator[EelsStatistics]:
     """`enable` for the duration of a `with` block; gives the statistics."""
-    enable(programs, forks=forks, strict=strict)
+    enable(programs, forks=forks, strict=strict, observer=observer)
     try:
         yield statistics()
     finally:
