@@ -1,7 +1,7 @@
-"""Man pages, completion scripts and the C header, generated from the commands and the ABI's rows.
+"""Man pages, completion scripts, JSON Schemas and the C header, generated from the commands and the ABI's rows.
 
-Job: `python -m evmaot.cli.generate` writes `man/`, `completions/` and `evmaot/abi/evmaot.h`; with `--check` it
-compares and fails when one is stale.  Invariant: the same commands and manual give the same bytes; no
+Job: `python -m evmaot.cli.generate` writes `man/`, `completions/`, `evmaot/schemas/` and `evmaot/abi/evmaot.h`; with
+`--check` it compares and fails when one is stale.  Invariant: the same commands and manual give the same bytes; no
 clock, no environment.  May import: click, `evmaot.abi`, `evmaot.cli`, `evmaot.config`, `evmaot.store.paths`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -22,12 +23,13 @@ from evmaot.cli import manual, roff
 from evmaot.cli.failures import EXIT_CODES
 from evmaot.cli.invocation import GlobalOption
 from evmaot.cli.root import VERBS, root
+from evmaot.cli.schemas import all_schemas
 from evmaot.cli.verbs.completion import SHELLS, script
 from evmaot.version import VERSION
 
 SOURCE = f"evmaot {VERSION}"
 _HEADER = "evmaot/abi/evmaot.h"
-_FOLDERS = ("completions", "man")
+_FOLDERS = ("completions", "evmaot/schemas", "man")
 """Whose every file is generated."""
 
 
@@ -206,6 +208,8 @@ def outputs() -> dict[str, str]:
     for name in page_names():
         file_name = page_file(name)
         files[f"man/man{file_name[-1]}/{file_name}"] = page(name)
+    for name, schema in all_schemas().items():
+        files[f"evmaot/schemas/{name}.json"] = json.dumps(schema, indent=1) + "\n"
     return files | {_HEADER: c_header()}
 
 

@@ -94,6 +94,15 @@ def pass_invocation(
     return wrapper
 
 
+def print_text(verb: str, name: str, value: str, text: str) -> None:
+    """Static text on stdout, with --json a document of it; asks no configuration, so it cannot fail."""
+    output = early_output(flags_of(click.get_current_context()))
+    if output.as_json:
+        output.document(verb, {name: value, "text": text})
+    else:
+        sys.stdout.write(text)
+
+
 if TYPE_CHECKING:
     AnyType = click.ParamType[Any]
 else:

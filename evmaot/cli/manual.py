@@ -20,7 +20,9 @@ Compiled contracts give the results of an interpreter: the same gas, output, log
 linker of the system is needed.
 
 Data goes to standard output, words go to standard error. With --json, standard output is one document
-{"schema", "evmaot", "ok", "data", "problems"} whose schema is versioned.
+{"schema", "evmaot", "ok", "data", "problems"} whose schema is versioned: evmaot.VERB/MAJOR. The JSON Schemas are in
+the package's directory schemas. Sizes are bytes, times RFC 3339 in UTC, durations seconds; names may be added
+within a major version. Where a command fails, data is null and problems says why.
 """
 
 EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {

@@ -116,7 +116,8 @@ class RootGroup(VerbGroup):
             raise
         except Exception as error:
             name = ctx.invoked_subcommand or verb_of(ctx)
-            ctx.exit(_failed(error, flags_of(ctx), name))
+            # What stands behind a wrong option was not parsed any more: --json is obeyed wherever it stands.
+            ctx.exit(_failed(error, _flags_in(ctx.obj or ()) | flags_of(ctx), name))
 
 
 @click.group("evmaot", cls=RootGroup, no_args_is_help=True, epilog="A verb's options: evmaot VERB --help.")
@@ -154,7 +155,7 @@ def run(arguments: Sequence[str], *, own_process: bool) -> int:
     if own_process:
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        result = root.main(list(arguments), prog_name="evmaot", standalone_mode=False)
+        result = root.main(list(arguments), prog_name="evmaot", standalone_mode=False, obj=tuple(arguments))
     except click.ClickException as error:
         return _failed(error, _flags_in(arguments), "evmaot")
     except (click.Abort, KeyboardInterrupt) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from evmaot.cli.invocation import Verb
+from evmaot.cli.invocation import Verb, print_text
 
 SHELLS = {"bash": "evmaot.bash", "zsh": "_evmaot", "fish": "evmaot.fish"}
 """Shells, and the file name each one looks for."""
@@ -29,4 +29,4 @@ def script(shell: str) -> str:
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def command(shell: str) -> None:
     """Print the completion script of a shell; put it where the shell looks for completions."""
-    click.echo(script(shell), nl=False)
+    print_text("completion", "shell", shell, script(shell))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from evmaot.cli.invocation import AnyType, Verb
+from evmaot.cli.invocation import AnyType, Verb, print_text
 from evmaot.errors import UsageError
 
 
@@ -46,4 +46,4 @@ def command(page: str) -> None:
     """
     from evmaot.cli import generate
 
-    click.echo(generate.page(page), nl=False)
+    print_text("man", "page", page, generate.page(page))
