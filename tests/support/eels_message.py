@@ -51,34 +51,43 @@ def _state(eels: Any, call: Call) -> Any:
     return state
 
 
-def _message(eels: Any, state: Any, call: Call) -> Any:
-    transient = getattr(eels.state, "TransientStorage", None)
-    target = address(call.target)
-    values: dict[str, Any] = {
+def environment_values(state: Any, transient: Any) -> dict[str, Any]:
+    """What EELS's block and transaction environments of `ENVIRONMENT` are made of."""
+    return {
         "chain_id": U64(ENVIRONMENT.chain_id), "state": state, "block_gas_limit": Uint(ENVIRONMENT.gas_limit),
         "block_hashes": list(_BLOCK_HASHES), "coinbase": address(ENVIRONMENT.coinbase),
         "number": Uint(ENVIRONMENT.number), "time": U256(ENVIRONMENT.timestamp),
         "difficulty": Uint(ENVIRONMENT.prevrandao), "prev_randao": key(ENVIRONMENT.prevrandao),
         "base_fee_per_gas": Uint(ENVIRONMENT.base_fee), "excess_blob_gas": U64(0),
         "parent_beacon_block_root": key(8),
-        "origin": address(ENVIRONMENT.origin), "gas_price": Uint(ENVIRONMENT.gas_price), "gas": Uint(call.gas),
+        "origin": address(ENVIRONMENT.origin), "gas_price": Uint(ENVIRONMENT.gas_price), "gas": Uint(0),
         "index_in_block": Uint(0), "tx_hash": key(6), "access_list_addresses": set(),
-        "access_list_storage_keys": set(), "transient_storage": transient() if transient else None,
+        "access_list_storage_keys": set(), "transient_storage": transient,
         "blob_versioned_hashes": tuple(key(number) for number in ENVIRONMENT.blob_hashes), "authorizations": (),
-        "caller": address(SENDER), "target": target, "current_target": target, "value": U256(call.value),
-        "data": Bytes(call.input), "code_address": target, "code": Bytes(call.world[call.target].code),
-        "depth": Uint(0), "should_transfer_value": True, "is_static": call.is_static,
+    }  # fmt: skip
+
+
+def make(eels: Any, name: str, values: dict[str, Any]) -> Any:
+    """One of EELS's records, of those values that the fork's record has."""
+    kind = getattr(eels.vm, name)
+    return kind(**{row.name: values[row.name] for row in dataclasses.fields(kind)})
+
+
+def _message(eels: Any, state: Any, call: Call) -> Any:
+    transient = getattr(eels.state, "TransientStorage", None)
+    target = address(call.target)
+    values: dict[str, Any] = environment_values(state, transient() if transient else None) | {
+        "gas": Uint(call.gas), "caller": address(SENDER), "target": target, "current_target": target,
+        "value": U256(call.value), "data": Bytes(call.input), "code_address": target,
+        "code": Bytes(call.world[call.target].code), "depth": Uint(0), "should_transfer_value": True,
+        "is_static": call.is_static,
         "accessed_addresses": {address(number) for number in call.warm_addresses},
         "accessed_storage_keys": {(address(number), key(slot)) for number, slot in call.warm_slots},
         "disable_precompiles": False, "parent_evm": None,
     }  # fmt: skip
-
-    def make(name: str) -> Any:
-        kind = getattr(eels.vm, name)
-        return kind(**{row.name: values[row.name] for row in dataclasses.fields(kind)})
-
-    values["block_env"], values["tx_env"] = make("BlockEnvironment"), make("TransactionEnvironment")
-    return make("Message")
+    values["block_env"] = make(eels, "BlockEnvironment", values)
+    values["tx_env"] = make(eels, "TransactionEnvironment", values)
+    return make(eels, "Message", values)
 
 
 def _world(eels: Any, state: Any) -> dict[int, Contract]:

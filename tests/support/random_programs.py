@@ -96,6 +96,10 @@ class Builder:
         self._places[label] = len(self._code)
         self.op("JUMPDEST")
 
+    def mark(self, label: int) -> None:
+        """This pc for a label, without a JUMPDEST."""
+        self._places[label] = len(self._code)
+
     def code(self) -> bytes:
         """The bytes; a label that was never placed is pc 1, which is rarely a JUMPDEST."""
         for at, label in self._uses:
@@ -446,11 +450,11 @@ def random_call(seed: int | str, fork: str, *, flavour: str = "mixed", gas: int 
     )
 
 
-def random_jumps(random_: random.Random, fork: Fork) -> bytes:
+def random_jumps(random_: random.Random, fork: Fork, *, most: int = 10) -> bytes:
     """Blocks that push, shuffle and jump to each other's addresses without any structure."""
     b = Builder(random_, fork)
-    labels = [b.label() for _ in range(random_.randint(2, 10))]
-    for _ in range(random_.randrange(16)):
+    labels = [b.label() for _ in range(random_.randint(2, most))]
+    for _ in range(random_.randrange(most + 6)):
         b.push_label(random_.choice(labels))
     for label in labels:
         if random_.random() < 0.95:

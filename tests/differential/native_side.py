@@ -1,0 +1,236 @@
+"""The native side: programs compiled many at a time, and an observer that writes down how each frame ends.
+
+Job: `NativeSide.run` gives a message's `MessageEnd`.  Invariants: what runs is the shipped compiler's code at the
+tier's own levels; many programs share one LLVM module and one library only to save fixed costs, and a batch that
+LLVM refuses is compiled one by one; there is no interpreter to fall back to; what a batch compiled is unmapped
+when the next one begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+from evmaot.abi.layout import FINGERPRINT
+from evmaot.abi.library import LibraryTable, TableEntry
+from evmaot.abi.status import CallKind, Status
+from evmaot.codegen.backend.linker import link_shared_library
+from evmaot.codegen.backend.llvm import compile_text
+from evmaot.codegen.builtins.module import builtins_object
+from evmaot.codegen.driver import compile_unit, plan, reachable_opcodes
+from evmaot.codegen.emit.module import module_text
+from evmaot.codegen.emit.table import table_text
+from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.errors import CompilerBug
+from evmaot.evm.forks import FORKS, Fork
+from evmaot.evm.instruction_set import CompileRules, restrict
+from evmaot.execution.executor import Executor
+from evmaot.execution.journal import Journal
+from evmaot.execution.memory_state import MemoryState
+from evmaot.execution.protocol import Account, FrameStart, Message, delegate_of
+from evmaot.execution.protocol import FrameEnd as ObservedEnd
+from evmaot.runtime.image import load_image
+from evmaot.runtime.program import CompiledProgram, ProgramKind
+from tests.differential.frames import AccountEnd, FrameEnd, MessageEnd
+from tests.support.native import ENVIRONMENT, SENDER, Call, Contract, block_hash
+
+_DEFINED = re.compile(r"^(?:define internal [^@\n]*@|@)([\w.]+)", re.MULTILINE)
+_NAME = re.compile(r"@([\w.]+)")
+_SHARED = ("declare ", "attributes ", "!")
+"""Beginnings of lines that modules of one compiler have in common."""
+
+
+def merged_text(texts: list[str]) -> str:
+    """Several modules as one: private names get the module's number, shared lines are kept once."""
+    shared: dict[str, None] = {}
+    parts = []
+    for number, text in enumerate(texts):
+        private = set(_DEFINED.findall(text))
+
+        def rename(match: re.Match[str], number: int = number, private: set[str] = private) -> str:
+            return f"@m{number}.{match[1]}" if match[1] in private else match[0]
+
+        lines = []
+        for line in text.split("\n"):
+            if line.startswith(_SHARED):
+                shared[line] = None
+            else:
+                lines.append(line)
+        parts.append(_NAME.sub(rename, "\n".join(lines)))
+    return "\n".join([*shared, *parts])
+
+
+class BatchPrograms:
+    """A `ProgramSource` of what was compiled ahead for the messages that come; compiles what is missing.
+
+    `missed` counts the programs that had to be compiled alone.
+    """
+
+    def __init__(self, tier: str) -> None:
+        self.options = CompileOptions(Tier(tier))
+        self.missed = 0
+        self._programs: dict[tuple[bytes, bytes], CompiledProgram] = {}
+        self._by_code: dict[tuple[bytes, str], CompiledProgram] = {}
+
+    def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
+        """The program of a code, compiled now if it is not in the batch."""
+        program = self._by_code.get((code, fork.name))
+        if program is None:
+            rules = restrict(fork, reachable_opcodes(code))
+            key = (hashlib.sha256(code).digest(), bytes.fromhex(rules.digest))
+            if key not in self._programs:
+                self.missed += 1
+                self._compile([(code, rules)])
+            program = self._by_code[code, fork.name] = self._programs[key]
+        return program
+
+    def prepare(self, codes: Iterable[tuple[bytes, Fork]]) -> None:
+        """Forget the last batch and compile these."""
+        self._programs.clear()
+        self._by_code.clear()
+        units: dict[tuple[bytes, str], tuple[bytes, CompileRules]] = {}
+        for code, fork in codes:
+            rules = restrict(fork, reachable_opcodes(code))
+            units.setdefault((code, rules.digest), (code, rules))
+        if units:
+            self._compile(list(units.values()))
+
+    def _compile(self, units: list[tuple[bytes, CompileRules]]) -> None:
+        names = [f"unit{index}" for index in range(len(units))]
+        try:
+            texts = [
+                module_text(plan(code, rules, self.options), name)
+                for (code, rules), name in zip(units, names, strict=True)
+            ]
+            objects = [compile_text(merged_text(texts), self.options.tier, self.options.target).data]
+        except CompilerBug:
+            if len(units) > 1:
+                for unit in units:
+                    self._compile([unit])
+                return
+            objects = [compile_unit(*units[0], self.options, names[0]).object_data]
+        self._link(objects, units, names)
+
+    def _link(self, objects: list[bytes], units: list[tuple[bytes, CompileRules]], names: list[str]) -> None:
+        entries = [
+            TableEntry(hashlib.sha256(code).digest(), bytes.fromhex(rules.digest), name)
+            for (code, rules), name in zip(units, names, strict=True)
+        ]
+        target = self.options.target
+        table = LibraryTable(bytes.fromhex(FINGERPRINT), bytes(32), tuple(entries))
+        table_object = compile_text(table_text(table), Tier.FAST, target).data
+        image = link_shared_library([*objects, builtins_object(target), table_object], soname="batch.so", target=target)
+        loaded = load_image(image)
+        for entry in entries:
+            key = (entry.code_sha256, entry.rules)
+            self._programs[key] = CompiledProgram(
+                loaded.entries[key], entry.code_sha256, bytes(32), entry.rules,
+                kind=ProgramKind.JIT, tier=self.options.tier.value, size_bytes=0, backing=loaded,
+            )  # fmt: skip
+
+
+class FrameRecorder:
+    """A `FrameObserver` that writes down each message that ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[FrameEnd] = []
+        self._started: list[tuple[FrameStart, int, int]] = []
+        self._storages: Mapping[int, Mapping[int, int]] = {}
+        self._warm: tuple[frozenset[int], frozenset[tuple[int, int]]] | None = None
+
+    def begin(self, call: Call, storages: Mapping[int, Mapping[int, int]], *, tracks_access: bool) -> None:
+        """Before each message: what it starts from."""
+        self.ends = []
+        self._started = []
+        self._storages = storages
+        self._warm = (call.warm_addresses, call.warm_slots) if tracks_access else None
+
+    def entered(self, start: FrameStart, journal: Journal) -> None:
+        """A frame starts; refund and logs of its own are what comes on top."""
+        self._started.append((start, journal.refund[0], len(journal.logs)))
+
+    def ended(self, end: ObservedEnd, journal: Journal) -> None:
+        """A frame has ended."""
+        start, refund, logs = self._started.pop()
+        status = Status.OUT_OF_GAS if end.failure is not None else end.status
+        outcome = "success" if status.succeeded else "revert" if status is Status.REVERT else "halt"
+        row = FrameEnd(
+            start.depth, start.recipient, start.sender, start.value, start.is_static, start.code, start.gas, outcome,
+            0 if outcome == "halt" else end.gas_left, b"" if outcome == "halt" else end.output,
+        )  # fmt: skip
+        if outcome == "success":
+            warm_addresses, warm_slots = frozenset[int](), frozenset[tuple[int, int]]()
+            if self._warm is not None:
+                warm_addresses, warm_slots = journal.warmed()
+                warm_addresses |= self._warm[0]
+                warm_slots |= self._warm[1]
+            storage = {**self._storages.get(start.recipient, {}), **journal.storage_of(start.recipient).slots}
+            row = row._replace(
+                refund=journal.refund[0] - refund,
+                logs=tuple((log.address, log.topics, log.data) for log in journal.logs[logs:]),
+                storage={key: value for key, value in storage.items() if value},
+                warm_addresses=warm_addresses,
+                warm_slots=warm_slots,
+            )
+        self.ends.append(row)
+
+
+class NativeSide:
+    """Runs messages on compiled code of one tier."""
+
+    def __init__(self, tier: str) -> None:
+        self.tier = tier
+        self.programs = BatchPrograms(tier)
+        self.recorder = FrameRecorder()
+        self.executor = Executor(self.programs, self.recorder)
+        self.native_frames = 0
+
+    def state_of(self, call: Call, fork: str) -> MemoryState:
+        """A call's world; messages on it do not change it."""
+        return MemoryState(
+            FORKS[fork],
+            {a: Account(c.nonce, c.balance, c.code) for a, c in call.world.items()},
+            {a: c.storage for a, c in call.world.items()},
+            block_hash=block_hash,
+        )
+
+    def run(self, call: Call, fork: str, state: MemoryState | None = None) -> MessageEnd:
+        """How the message ends."""
+        if state is None:
+            state = self.state_of(call, fork)
+        rules = FORKS[fork]
+        recorder = self.recorder
+        recorder.begin(call, state.storages, tracks_access=rules.parameters.tracks_access)
+        result = self.executor.execute(native_message(call, rules), ENVIRONMENT, state, rules)
+        self.native_frames += result.native_frames
+        changes = result.changes
+        changed: dict[int, AccountEnd | None] = {}
+        for address in changes.accounts.keys() | changes.storage.keys():
+            account = changes.accounts[address] if address in changes.accounts else state.accounts.get(address)
+            slots = {**state.storages.get(address, {}), **changes.storage.get(address, {})}
+            changed[address] = account and AccountEnd(
+                account.nonce, account.balance, account.code, {key: value for key, value in slots.items() if value}
+            )
+        tracks = rules.parameters.tracks_access and not result.status.halted
+        return MessageEnd(
+            tuple(recorder.ends),
+            changed,
+            changes.destroyed,
+            result.warm_addresses | call.warm_addresses if tracks else frozenset(),
+            result.warm_slots | call.warm_slots if tracks else frozenset(),
+            result.status.name,
+        )
+
+
+def native_message(call: Call, rules: Fork) -> Message:
+    """The depth-0 message of a call."""
+    account = call.world[call.target]
+    delegate = delegate_of(account.code) if rules.parameters.delegations else None
+    code = account.code if delegate is None else call.world.get(delegate, Contract()).code
+    return Message(
+        CallKind.CALL, SENDER, call.target, call.gas, code=code,
+        code_address=call.target if delegate is None else delegate, input=call.input, value=call.value,
+        is_static=call.is_static, is_delegated=delegate is not None,
+        warm_addresses=call.warm_addresses, warm_slots=call.warm_slots,
+    )  # fmt: skip
