@@ -3,7 +3,8 @@
 Job: bind profile, compiler, builtins, table, linker and self-test together for one set of options, so that the build
 and its tests agree on what a build needs.  Invariants: what runs in worker processes is importable by name and takes
 picklable values; LLVM is loaded when something is compiled and not before.  May import: `evmaot.codegen`,
-`evmaot.runtime.image`, `evmaot.store.keys`, `evmaot.evm`, `evmaot.abi`, `evmaot.target`, errors.
+`evmaot.runtime.image`, `evmaot.store.keys`, `evmaot.evm`, `evmaot.abi`, `evmaot.target`,
+`evmaot.compiler_version`, errors.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.abi.library import EntryKey, LibraryTable
 from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.compiler_version import compiler_digest
 from evmaot.errors import LoadError
 from evmaot.evm.instruction_set import CompileRules
 from evmaot.evm.keccak import keccak256
@@ -115,7 +117,6 @@ def stale_in(profile: Profile) -> str | None:
 @cache
 def _current_versions() -> dict[str, str]:
     from evmaot.codegen.backend.llvm import LLVM_VERSION, LLVMLITE_VERSION
-    from evmaot.codegen.driver import compiler_digest
 
     return {"abi": FINGERPRINT, "llvm": LLVM_VERSION, "llvmlite": LLVMLITE_VERSION, "compiler": compiler_digest()}
 

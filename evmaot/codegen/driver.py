@@ -7,11 +7,8 @@ May import: all of `evmaot.codegen`, errors.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 from evmaot.codegen.backend import llvm
 from evmaot.codegen.emit.module import module_text
@@ -22,6 +19,7 @@ from evmaot.codegen.ir.verifier import verify
 from evmaot.codegen.options import CompileOptions
 from evmaot.codegen.passes.base import run_pipeline
 from evmaot.codegen.passes.pipelines import PIPELINES
+from evmaot.compiler_version import compiler_digest
 from evmaot.errors import CompileError
 from evmaot.evm.instruction_set import CompileRules
 
@@ -71,22 +69,3 @@ def compile_unit(code: bytes, rules: CompileRules, options: CompileOptions, symb
         "codegen": compiled.codegen_seconds,
     }
     return CompiledUnit(compiled.data, symbol, phases)
-
-
-@cache
-def compiler_digest() -> str:
-    """SHA-256, hex, of the sources that decide compiled bytes, and of LLVM's version.
-
-    The fork table is left out: what a compilation consults of it is in the rules digest, so that an
-    artifact can serve a fork that is added later.
-    """
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(f"llvm {llvm.LLVM_VERSION} llvmlite {llvm.LLVMLITE_VERSION}\n".encode())
-    for folder in ("abi", "codegen", "evm"):
-        for path in sorted((root / folder).rglob("*.py")):
-            if path == root / "evm" / "forks.py":
-                continue
-            data = path.read_bytes()
-            digest.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode())
-            digest.update(data)
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from evmaot.errors import EvmaotError
@@ -22,7 +22,7 @@ from evmaot.evm.forks import Fork
 from evmaot.runtime.artifacts import ArtifactLibrary, Inventory, StoredArtifact
 from evmaot.runtime.image import LoadedLibrary
 from evmaot.runtime.loading import profile_refusal
-from evmaot.runtime.preloading import LibraryMapping
+from evmaot.runtime.preloading import CURRENT, LibraryMapping, Profiles, checked_profiles
 from evmaot.runtime.program import CompiledProgram, ProgramKind
 from evmaot.store.index import rules_digest
 from evmaot.store.keys import Profile
@@ -78,12 +78,12 @@ class Catalogue:
         self,
         *,
         mapping: LibraryMapping = LibraryMapping.FILE,
-        profiles: Collection[str] | None = None,
+        profiles: Profiles | None = None,
         on_skip: Callable[[str, str, str], None] | None = None,
     ) -> None:
-        """`profiles`: digests (hex) of the only profiles to be used; None: all that fit this process."""
+        """`profiles`: whose code is used; None: this compiler's.  Raises UsageError ``unknown_value``."""
         self._mapping = mapping
-        self._profiles = None if profiles is None else frozenset(profiles)
+        self._profiles = CURRENT if profiles is None else checked_profiles(profiles)
         self._on_skip = on_skip
         self._by_code_hash: dict[bytes, list[Candidate]] = {}
         self._known: dict[str, LibraryRecord] = {}

@@ -11,6 +11,7 @@ Sizes are bytes, times are seconds.  `RuntimeConfig`:
     store               None              an `ArtifactStore`, or the directory of one
     preload             eager             load the store's libraries at the start, or (lazy) each when it is needed
     mapping             copy              how libraries come into memory (`LibraryMapping`)
+    profiles            current           whose code of the store is used: this compiler's; any; or digests of profiles
     tuning              RuntimeTuning()   the table below
     dump_dir            None              write every stage of each compilation to DIR/FORK/CODE_HASH/
     debug_assertions    False             workers compile twice, compare the bytes, and load them before they answer
@@ -61,7 +62,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from evmaot.errors import UsageError
-from evmaot.runtime.preloading import LibraryMapping, Preload
+from evmaot.runtime.preloading import CURRENT, LibraryMapping, Preload, Profiles, checked_profiles
 
 if TYPE_CHECKING:
     from evmaot.runtime.artifacts import ArtifactStore
@@ -169,7 +170,7 @@ _INTEGERS: Final = frozenset(name for name in _RANGES if not name.endswith(("int
 class RuntimeConfig:
     """How one backend behaves; the module's first table says what each field is.
 
-    Raises UsageError ``bad_tuning`` for a value that is none of its kind, ``unsupported_option``.
+    Raises UsageError ``bad_tuning`` or ``unknown_value`` for a value that is none of its kind, ``unsupported_option``.
     """
 
     enabled: bool = False
@@ -177,6 +178,7 @@ class RuntimeConfig:
     store: ArtifactStore | str | os.PathLike[str] | None = None
     preload: Preload = Preload.EAGER
     mapping: LibraryMapping = LibraryMapping.COPY
+    profiles: Profiles = CURRENT
     tuning: RuntimeTuning = field(default_factory=RuntimeTuning)
     dump_dir: str | os.PathLike[str] | None = None
     debug_assertions: bool = False
@@ -194,6 +196,7 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
             object.__setattr__(self, name, _member(kind, name, getattr(self, name)))
+        object.__setattr__(self, "profiles", checked_profiles(self.profiles))
         if self.single_error:
             raise UsageError(
                 "unsupported_option",

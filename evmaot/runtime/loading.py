@@ -4,36 +4,45 @@ Job: profile, file, size, hash, then the loader, then the library's own table ag
 this order.  Invariants: no byte of a library is mapped before its SHA-256 was compared with the
 manifest; what was hashed is what was loaded (device and inode); a refusal is a `LoadError` whose
 reference is the reason.
-May import: `evmaot.store`, `evmaot.abi`, `evmaot.target`, errors, runtime.image, runtime.preloading.
+May import: `evmaot.store`, `evmaot.abi`, `evmaot.target`, `evmaot.compiler_version`, errors, runtime.image,
+runtime.preloading.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
 
 from evmaot.abi.layout import FINGERPRINT
+from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.errors import LoadError
 from evmaot.runtime.image import LoadedLibrary, load_image, open_library
-from evmaot.runtime.preloading import LibraryMapping
+from evmaot.runtime.preloading import ANY, CURRENT, LibraryMapping, Profiles
 from evmaot.store.files import READ_CHUNK_BYTES, StoreFiles
 from evmaot.store.index import Pack
 from evmaot.store.keys import StoredProfile
 from evmaot.target import refusal
 
 
-def profile_refusal(profile: StoredProfile, accepted: Collection[str] | None = None) -> str | None:
-    """Why this process cannot use any library of a profile, or None when it can.
+def profile_refusal(profile: StoredProfile, accepted: Profiles = CURRENT) -> str | None:
+    """Why this process does not use any library of a profile, or None when it does.
 
-    `accepted` are the digests (hex) of the only profiles to be used; None: all that fit.  Reasons:
-    ``profile_other``, ``abi_mismatch``, ``architecture:<name>``, ``isa_missing:<feature>``.
+    Reasons: ``profile_other``, ``abi_mismatch``, ``architecture:<name>``, ``isa_missing:<feature>``.
     """
-    if accepted is not None and profile.digest not in accepted:
+    if not _is_accepted(profile, accepted):
         return "profile_other"
     if profile.profile.abi != FINGERPRINT:
         return "abi_mismatch"
     return refusal(profile.profile.triple, profile.profile.features)
+
+
+def _is_accepted(profile: StoredProfile, accepted: Profiles) -> bool:
+    if accepted != CURRENT:
+        return accepted == ANY or profile.digest in accepted
+    if profile.profile.compiler != compiler_digest():
+        return False
+    llvmlite = installed_llvmlite()
+    return llvmlite is None or profile.profile.llvmlite == llvmlite
 
 
 def load_pack(files: StoreFiles, pack: Pack, mapping: LibraryMapping) -> LoadedLibrary:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeVar
@@ -22,7 +22,7 @@ from evmaot.runtime.artifacts import ArtifactStore
 from evmaot.runtime.catalog import Catalogue
 from evmaot.runtime.directory_store import DirectoryStore
 from evmaot.runtime.lookup import Compiled, Interpret, InterpretReason, LookupDecision, LookupRequest, is_eligible
-from evmaot.runtime.preloading import LibraryMapping, Preload
+from evmaot.runtime.preloading import CURRENT, LibraryMapping, Preload, Profiles
 from evmaot.runtime.program import CompiledProgram
 
 __all__ = ["LibraryMapping", "Preload", "PreloadStatistics", "ResidentPrograms", "index_store", "open_runtime"]
@@ -99,10 +99,8 @@ class ResidentPrograms:
     Look-ups may come from any thread; they take a lock only where one loads a library (lazy preload).
     """
 
-    def __init__(
-        self, *, mapping: LibraryMapping = LibraryMapping.FILE, profiles: Collection[str] | None = None
-    ) -> None:
-        """`profiles`: digests (hex) of the only profiles to be used; None: all that fit this process."""
+    def __init__(self, *, mapping: LibraryMapping = LibraryMapping.FILE, profiles: Profiles = CURRENT) -> None:
+        """`profiles`: whose code is used (`runtime.preloading.Profiles`)."""
         self._catalogue = Catalogue(mapping=mapping, profiles=profiles)
         # What look-ups found: the map of the hot path.  The second holds what was compared with the code too.
         self._found: dict[tuple[bytes, str], CompiledProgram] = {}
@@ -204,13 +202,14 @@ def open_runtime(
     *,
     preload: Preload | str = Preload.EAGER,
     mapping: LibraryMapping | str = LibraryMapping.FILE,
-    profiles: Collection[str] | None = None,
+    profiles: Profiles = CURRENT,
 ) -> ResidentPrograms:
     """Open one or several stores (the first wins) and get the map of their programs.
 
-    `preload` is ``eager`` or ``lazy``; `mapping` is ``file`` or ``copy`` (`LibraryMapping`); `profiles` are digests
-    (hex) of the only profiles to be used.  What is refused is in `statistics().skipped`.  Raises UsageError
-    `unknown_value`, and StoreError for a store that is there and can't be read.
+    `preload` is ``eager`` or ``lazy``; `mapping` is ``file`` or ``copy`` (`LibraryMapping`).  `profiles`: whose code is
+    used: ``current``, this compiler's alone; ``any``, also of other versions of evmaot or LLVM; or whole digests (hex)
+    of the only profiles to be used.  What is refused is in `statistics().skipped`.  Raises UsageError `unknown_value`,
+    and StoreError for a store that is there and can't be read.
     """
     resident = ResidentPrograms(mapping=_choice(LibraryMapping, mapping), profiles=profiles)
     paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)

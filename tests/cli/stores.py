@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evmaot.abi.layout import FINGERPRINT
+from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.evm.forks import fork_named
 from evmaot.evm.instruction_set import opcode_bitmap, restrict
 from evmaot.evm.keccak import keccak256
@@ -17,9 +18,9 @@ from evmaot.store.keys import Profile
 from evmaot.store.manifest import Member, ObjectRecord, Origin, PackManifest, sorted_members
 
 PROFILE = Profile(
-    compiler="c" * 64,
-    llvm="22.1.0",
-    llvmlite="0.50.0",
+    compiler=compiler_digest(),
+    llvm="0",  # stale, but what loads compares llvmlite
+    llvmlite=installed_llvmlite() or "0",
     abi=FINGERPRINT,
     triple="x86_64-unknown-linux-gnu",
     cpu="x86-64",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.codegen.frontend.decode import reachable_opcodes
+from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.errors import CompileError, LinkError
 from evmaot.evm.forks import FORKS
 from evmaot.evm.instruction_set import opcode_bitmap, restrict
@@ -67,7 +68,8 @@ DEEDS: dict[bytes, Callable[[], None]] = {
 
 def profile(tier: str) -> Profile:
     target = host_target()
-    return Profile("pretended", "0", "0", FINGERPRINT, target.triple, target.cpu, (), tier)
+    llvmlite = installed_llvmlite() or "0"
+    return Profile(compiler_digest(), "0", llvmlite, FINGERPRINT, target.triple, target.cpu, (), tier)
 
 
 def told(code: bytes, word: bytes) -> bytes:

@@ -14,6 +14,7 @@ from evmaot.codegen.backend.linker import link_shared_library
 from evmaot.codegen.backend.llvm import compile_text
 from evmaot.codegen.emit.table import table_text
 from evmaot.codegen.options import Tier
+from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.evm.forks import FORKS
 from evmaot.evm.instruction_set import opcode_bitmap, restrict
 from evmaot.evm.keccak import keccak256
@@ -60,7 +61,7 @@ class Contract:
 
 def profile(
     *,
-    compiler: str = "hand-made",
+    compiler: str | None = None,
     abi: str = FINGERPRINT,
     triple: str | None = None,
     features: tuple[str, ...] = (),
@@ -68,9 +69,9 @@ def profile(
 ) -> Profile:
     target = host_target()
     return Profile(
-        compiler=compiler,
+        compiler=compiler or compiler_digest(),
         llvm="0",
-        llvmlite="0",
+        llvmlite=installed_llvmlite() or "0",
         abi=abi,
         triple=triple or target.triple,
         cpu=target.cpu,

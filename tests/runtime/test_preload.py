@@ -6,7 +6,9 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,6 +197,29 @@ def test_code_for_more_features_of_this_machine_stands_first(root: Path, answer_
     assert program is not None
     assert answer_of(program) == 2
     assert programs.statistics().skipped == {"isa_missing:no_such_feature": 1}
+
+
+@pytest.mark.parametrize("other", [{"compiler": "of another version"}, {"llvmlite": "0.0.1"}])
+def test_code_of_another_compiler_is_used_only_where_that_is_asked_for(root: Path, other: dict[str, str]) -> None:
+    publish(root, Contract(), of=replace(profile(), **other))  # type: ignore[arg-type]  # all of them are text
+    programs = open_runtime(root)
+    assert programs.lookup(Contract().code_hash, "osaka") is None
+    assert programs.statistics().skipped == {"profile_other": 1}
+    assert open_runtime(root, profiles="any").lookup(Contract().code_hash, "osaka") is not None
+
+
+def test_code_of_another_llvm_is_used_where_none_is_installed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that compiles nothing has no LLVM to compare with; the sources still are."""
+    monkeypatch.setattr("evmaot.runtime.loading.installed_llvmlite", lambda: None)
+    publish(root, Contract(), of=replace(profile(), llvmlite="0.0.1"))
+    assert open_runtime(root).lookup(Contract().code_hash, "osaka") is not None
+
+
+@pytest.mark.parametrize("value", ["old", "", ["0123"], [b"x"]])
+def test_unknown_profiles_are_an_error(root: Path, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_runtime(root, profiles=value)
+    assert caught.value.reference == "unknown_value"
 
 
 def test_only_accepted_profiles_are_used(root: Path, answer_of: AnswerOf) -> None:

@@ -205,6 +205,7 @@ def test_a_library_that_breaks_the_elf_rules_is_not_mapped(root: Path, mapping: 
 
 def test_a_library_replaced_between_hash_and_load(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = publish(root, Contract(answer=1))
+
     def replaced(what: Path) -> object:
         overwrite(path, make_library((Contract(answer=2),), bytes.fromhex(profile().digest)))
         return open_library(what)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evmaot.codegen.builtins.table import BUILTINS
-from evmaot.codegen.driver import MAX_CODE_BYTES, compile_unit, compiler_digest, plan
+from evmaot.codegen.driver import MAX_CODE_BYTES, compile_unit, plan
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.errors import CompileError
 from evmaot.evm.forks import FORKS
@@ -102,21 +101,3 @@ def test_more_blocks_than_16_bits_count() -> None:
     assert len(program.live) < 100
     unit = compile_unit(code, rules_of(code), CompileOptions(), "entry")
     assert len(unit.object_data) > 4 * len(code)
-
-
-def test_the_digest_covers_sources_and_llvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = compiler_digest()
-    assert len(bytes.fromhex(digest)) == hashlib.sha256().digest_size
-    fresh = compiler_digest.__wrapped__
-    assert fresh() == digest
-    with monkeypatch.context() as patch:
-        patch.setattr("evmaot.codegen.driver.llvm.LLVM_VERSION", "99.0.0")
-        assert fresh() != digest
-    read = Path.read_bytes
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "stack.py"))
-        assert fresh() != digest
-    with monkeypatch.context() as patch:
-        # What a compilation consults of the fork table is in the rules digest.
-        patch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "forks.py"))
-        assert fresh() == digest

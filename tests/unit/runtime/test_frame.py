@@ -378,8 +378,11 @@ def _misuses(pool: FramePool, native: Native) -> Iterator[tuple[str, Callable[[]
     frame.release()
     yield "release", frame.release
     frame = started(pool)
-    yield "start", lambda: frame.start(
-        gas=1, code=b"", input=b"", recipient=0, sender=0, value=0, is_static=False, depth=0, environment_address=0
+    yield (
+        "start",
+        lambda: frame.start(
+            gas=1, code=b"", input=b"", recipient=0, sender=0, value=0, is_static=False, depth=0, environment_address=0
+        ),
     )
     yield "request", frame.request
     child = pool.acquire()
