@@ -82,7 +82,7 @@ def _call(random_: random.Random, rules: Fork, world: World, target: int, *, loo
     return Call(
         world,
         # EELS interprets each round of an endless loop.
-        gas=random_.choice((3_000, 6_000, 25_000) if loops else (80_000, 80_000, 250_000, random_.randrange(25_000))),
+        gas=random_.choice((2_000, 4_000, 12_000) if loops else (40_000, 60_000, 100_000, random_.randrange(25_000))),
         input=_input(random_),
         value=random_.choice((0, 0, 0, 3)),
         target=target,

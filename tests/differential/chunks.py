@@ -36,7 +36,7 @@ class Chunk:
     seed: str
     family: str
     number: int
-    every: int = 8
+    every: int = 10
     """One batch of so many is of the optimised tier; 1: all, 0: none."""
     skipped: frozenset[str] = frozenset()
     """Worlds that have crashed the process."""

@@ -98,7 +98,7 @@ def _constant(b: Builder, kind: str) -> int:
     if kind == "v":
         return random_.choice((0, 0, 0, 0, 1, 5, 1 << 100))
     if kind == "g":
-        return random_.choice((0, 700, 2300, 3000, 5000, 9000, 20_000, 50_000, random_.choice(HUGE)))
+        return random_.choice((0, 700, 2300, 3000, 3000, 5000, 9000, 25_000, random_.choice(HUGE)))
     if kind == "e":
         return random_.choice((0, 1, 2, 255, 256, random_word(random_)))
     if kind == "n":
