@@ -40,14 +40,25 @@ def trace_document(trace: CaseTrace) -> dict[str, Any]:
 
 
 def _frame_data(frame: Frame) -> dict[str, Any]:
-    return {"number": frame.number, "path": list(frame.path), **{name: _value(frame, name) for name in _SHOWN}}
+    values = frame.values
+    return {
+        "number": frame.number,
+        "path": list(frame.path),
+        "kind": values["kind"],
+        **{name: _value(frame, name) for name in ("sender", "recipient", "precompile", "input")},
+        "code_hash": text_of(values["code"]) if values["code"] else None,
+        "code_size_bytes": values["code size"],
+        "gas": values["gas"],
+        "value": hex(values["value"]),
+        "is_static": values["static"],
+    }
 
 
 def _value(frame: Frame, name: str) -> Any:
     value = frame.values.get(name)
     if value is not None and name in _ADDRESSES:
         return f"0x{value:040x}"
-    return value if isinstance(value, (int, str)) or value is None else text_of(value)
+    return value if value is None else text_of(value)
 
 
 def say_trace(output: Output, trace: CaseTrace) -> None:
@@ -71,7 +82,7 @@ def say_trace(output: Output, trace: CaseTrace) -> None:
         output.say(f"      EELS   {row.eels}")
     output.say("  the frame")
     for name in _SHOWN:
-        output.say(f"    {f'{name}:'.ljust(12)}{_value(frame, name)}")
+        output.say(f"    {f'{name}:'.ljust(12)}{_value(frame, name) or 'none'}")
     if difference.callers:
         output.say("  called by, outermost first")
         for caller in difference.callers:

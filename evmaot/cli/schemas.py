@@ -98,6 +98,20 @@ _VERDICT: Final = {
     "slot": "count?",
     "found": (_UNIT_PREIMAGE, "null"),
 }
+_FRAME: Final = {
+    "number": "count",
+    "path": ["count"],
+    "kind": "text",
+    "sender": "text",
+    "recipient": "text",
+    "code_hash": "hash?",
+    "code_size_bytes": "bytes",
+    "precompile": "text?",
+    "gas": "count",
+    "value": "text",
+    "is_static": "bool",
+    "input": "text",
+}
 _FORK: Final = {
     "name": "text",
     "title": "text",
@@ -308,6 +322,27 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "native_frames": "count",
                 "seconds": "seconds",
                 "mode": "text",
+            }
+        ],
+        "traces": [
+            {
+                "test": "text",
+                "fork": "text",
+                "index": "count",
+                "mode": "text",
+                "frames": "count",
+                "is_complete": "bool",
+                "native_problem": "text",
+                "interpreter_problem": "text",
+                "difference": (
+                    "null",
+                    {
+                        "frame": _FRAME,
+                        "moment": "text",
+                        "differences": [{"what": "text", "native": "text", "eels": "text"}],
+                        "callers": [_FRAME],
+                    },
+                ),
             }
         ],
         "cases": "count",

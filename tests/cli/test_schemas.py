@@ -66,7 +66,7 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "forks": lambda cli, home: [["forks"]],
     "forks.show": lambda cli, home: [["forks", "show", "osaka"]],
     "forks.diff": lambda cli, home: [["forks", "diff", "london", "osaka"]],
-    "statetest": lambda cli, home: [["statetest", "--jobs", "1", "--tier", "fast", "test.json"]],
+    "statetest": lambda cli, home: [["statetest", "--jobs", "1", "--tier", "fast", "--trace-diff", "test.json"]],
     "doctor": lambda cli, home: [["doctor"]],
     "config.show": lambda cli, home: [["config", "show"], ["config", "show", "build.forks"]],
     "completion": lambda cli, home: [["completion", "bash"]],

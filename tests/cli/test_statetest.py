@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 pytest.importorskip("ethereum.forks")
 
+from evmaot.cli.frame_traces import say_trace, trace_document
+from evmaot.cli.output import Output
+from evmaot.cli.schemas import DOCUMENTS, schema_of
+from evmaot.hosts.frame_trace import Difference, Frame, FrameDifference, start_values
+from evmaot.hosts.frame_trace_eels import CaseTrace
 from tests.cli.conftest import Cli
 from tests.support.assembly import assemble, call
 from tests.support.state_cases import content, make, solved
@@ -41,3 +47,22 @@ def test_a_named_case_is_traced_without_a_failure(cli: Cli, tmp_path: Path) -> N
     done = cli("statetest", file, "--tier", "fast", "-j", "1", "--name", "right", "--index", "0", "--trace-diff")
     assert done.code == 0 and "2 frames compared with EELS's interpreter, no difference" in done.err
     assert done.out.splitlines()[1].split()[:5] == ["osaka", "1", "1", "0", "2"]
+
+
+def test_a_difference_is_words_and_data(capsys: pytest.CaptureFixture[str]) -> None:
+    def frame(number: int, *path: int) -> Frame:
+        values = start_values(
+            creates=False, sender=1, recipient=2, code=b"\x01", precompile=None, gas=5, value=2**200, input=b"\x07",
+            is_static=True,
+        )  # fmt: skip
+        return Frame(number, path, values)
+
+    rows = (Difference("gas left", "4", "5"), Difference("storage 0x2 0x1", "7", "unchanged"))
+    difference = FrameDifference(frame(3, 1, 0), "its end", rows, (frame(0), frame(2, 1)))
+    trace = CaseTrace("t", "Osaka", 1, "fast", 4, True, difference, "state root", "")
+    document = trace_document(trace)
+    jsonschema.validate([document], schema_of(DOCUMENTS["statetest"]["traces"]))
+    assert document["difference"]["frame"]["path"] == [1, 0] and document["difference"]["frame"]["value"] == hex(2**200)
+    say_trace(Output(), trace)
+    said = capsys.readouterr().err
+    assert "frame 3 (path 1/0)" in said and "EELS   unchanged" in said and "frame 2: 0x" in said

@@ -92,8 +92,7 @@ def command(invocation: Invocation, context: click.Context, /, **options: Any) -
     rows = summarise(results)
     if output.as_json:
         data = {"forks": [asdict(row) for row in rows], "failures": [asdict(result) for result in failed]}
-        extra = {"traces": traces} if options["trace_diff"] else {}
-        document = {**data, "cases": len(results), "seconds": round(seconds, 3), **extra}
+        document = {**data, "traces": traces, "cases": len(results), "seconds": round(seconds, 3)}
         output.document("statetest", document, ok=not failed)
     else:
         columns = [Column("fork"), *(Column(name, right=True) for name in _COUNTS)]
