@@ -32,6 +32,7 @@ from evmaot.build_report import (
 )
 from evmaot.errors import EvmaotError
 from evmaot.evm.keccak import keccak256
+from evmaot.store.collection import mark_used
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import StoreIndex
 from evmaot.store.locks import UnitLocks
@@ -67,12 +68,15 @@ def build(
     if store is not None and not request.dry_run:
         store.require_writable()
     tools = tools or toolchain(request.options, request.linker)
-    report = BuildReport(tools.profile.short, dry_run=request.dry_run)
+    report = BuildReport(tools.profile.short, tools.profile.digest, dry_run=request.dry_run)
     with contextlib.nullcontext() if store is None else store.shared_lock():
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
         plan = make_plan(request, tools, store, index)
         report.sources, report.distinct_codes, report.problems = plan.sources, plan.codes, plan.problems
         report.units = sorted((unit.report for unit in plan.units), key=lambda unit: (unit.label, unit.unit_key))
+        if store is not None and not request.dry_run:
+            wanted = {unit.report.pack for unit in plan.units}
+            mark_used(store, (pack for pack in index.packs if pack.manifest.object.sha256 in wanted))
         progress = _Progress(observer, plan)
         progress.tell(EventKind.PLANNED, "")
         session = None

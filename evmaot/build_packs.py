@@ -20,6 +20,7 @@ from evmaot.abi.library import TABLE_SYMBOL, LibraryTable, TableEntry
 from evmaot.build_plan import Unit
 from evmaot.build_report import BuildRequest, PackReport
 from evmaot.errors import CompilerBug, EvmaotError, LinkError, LoadError, StoreError
+from evmaot.store.codes import StoredCode
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.manifest import Member, ObjectRecord, Origin, PackManifest, clean_label, sorted_members
 from evmaot.store.publication import NewPack
@@ -106,7 +107,8 @@ class Publisher:
             members=_members(ready),
         )
         check = partial(self._check, table) if self._tools.self_test is not None else None
-        path = self._store.publish_batch([NewPack(library, manifest, profile, check)])[0]
+        codes = tuple(StoredCode(item.unit.code.data, item.unit.forks, item.unit.code.labels[0]) for item in ready)
+        path = self._store.publish_batch([NewPack(library, manifest, profile, check, codes)])[0]
         sha256 = manifest.object.sha256
         done = time.perf_counter()
         report = PackReport(sha256, path, len(library), len(ready), linked - start, done - linked)

@@ -177,6 +177,8 @@ class BuildReport:
     """What a build did."""
 
     profile_id: str
+    profile: str = ""
+    """Digest of the profile, hex."""
     sources: int = 0
     """Contracts in the inputs."""
     distinct_codes: int = 0

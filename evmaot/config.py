@@ -7,7 +7,7 @@ Order, the first that speaks wins:
 
 Invariants: an unknown key is an error with a suggestion; a project's file, which comes with code
 that others wrote, can set neither the store, nor locks, nor the linker, nor where outputs go.
-Only the command line reads this module.  May import: `evmaot.errors`.
+Only the command line reads this module.  May import: `evmaot.config_values`, `evmaot.errors`.
 """
 
 from __future__ import annotations
@@ -20,132 +20,30 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from evmaot.config_values import (
+    choice_parser,
+    choices_parser,
+    integer_parser,
+    none_or,
+    parse_boolean,
+    parse_duration,
+    parse_path,
+    parse_paths,
+    parse_room,
+    parse_size,
+    parse_some_texts,
+    parse_text,
+    parse_text_or_none,
+    parse_texts,
+    spell_duration,
+    spell_size,
+)
 from evmaot.errors import UsageError
 
 PROJECT_FILE = "evmaot.toml"
 _MAX_FILE_BYTES = 1 << 20
 
-_SIZE_UNITS = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-    "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
-    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
-}  # fmt: skip
-_DURATION_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-
-
-def parse_size(value: object) -> int:
-    """A size in bytes from ``"10GiB"``, ``"64 MB"``, ``"512"`` or an integer.  ValueError for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
-    scale = _SIZE_UNITS.get(match[2].lower(), 0) if match and not isinstance(value, (bool, float)) else 0
-    if match is None or not scale or (scale == 1 and "." in match[1]):
-        raise ValueError(f"{value!r} is not a size; write for example 512MiB or 10GiB")
-    return round(float(match[1]) * scale)
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from ``"90d"``, ``"1h30m"``, ``"500ms"``, ``"2.5"`` or a number.  ValueError for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return float(value)
-    text = str(value).strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text)
-    spelled = re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[a-z]+\s*)+|\d+(?:\.\d+)?", text)
-    if isinstance(value, bool) or spelled is None or any(unit not in _DURATION_UNITS for _, unit in parts):
-        raise ValueError(f"{value!r} is not a duration; write for example 90s, 15m or 90d")
-    return float(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
-
-
-def spell_size(size_bytes: int) -> str:
-    """The inverse of `parse_size`, exact: ``2GiB``, ``1500B``."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        scale = _SIZE_UNITS[unit.lower()]
-        if size_bytes and size_bytes % scale == 0:
-            return f"{size_bytes // scale}{unit}"
-    return f"{size_bytes}B"
-
-
-def spell_duration(seconds: float) -> str:
-    """The inverse of `parse_duration`, exact: ``2m``, ``90s``, ``0.5s``."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _DURATION_UNITS[unit] == 0:
-            return f"{seconds / _DURATION_UNITS[unit]:.0f}{unit}"
-    return f"{seconds:g}s"
-
-
-def parse_boolean(value: object) -> bool:
-    """A truth value from TOML or text.  ValueError for anything else."""
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    text = str(value).strip().lower()
-    if text not in known:
-        raise ValueError(f"{value!r} is not true or false")
-    return known[text]
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{value!r} is not a text")
-    return value.strip()
-
-
-def _text_or_none(value: object) -> str:
-    """A text; the empty one means that there is none."""
-    return "" if value == "" else _text(value)
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """A list of texts; in the environment separated by commas."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, (list, tuple)):
-        raise ValueError(f"{value!r} is not a list of texts")
-    return tuple(_text(part) for part in parts)
-
-
-def _choices(*known: str) -> Callable[[object], tuple[str, ...]]:
-    """One or several of the known words, each once."""
-
-    def parse(value: object) -> tuple[str, ...]:
-        words = tuple(dict.fromkeys(_texts(value)))
-        for word in words:
-            if word not in known:
-                raise ValueError(f"{word!r} is not one of: {', '.join(known)}")
-        if not words:
-            raise ValueError("the list is empty")
-        return words
-
-    return parse
-
-
-def _some_texts(value: object) -> tuple[str, ...]:
-    """A list of at least one text, each once."""
-    words = tuple(dict.fromkeys(_texts(value)))
-    if not words:
-        raise ValueError("the list is empty")
-    return words
-
-
-def _path(value: object) -> Path:
-    return value if isinstance(value, Path) else Path(_text(value)).expanduser()
-
-
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        text = str(value).strip()
-        if isinstance(value, (bool, float)) or not re.fullmatch(r"-?\d{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"{value!r} is not an integer from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _choice(*known: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if value not in known:
-            raise ValueError(f"{value!r} is not one of: {', '.join(known)}")
-        return str(value)
-
-    return parse
-
+_max_size, _max_age, _keep_free = none_or(parse_size), none_or(parse_duration), none_or(parse_room)
 
 LINKERS = ("own", "ld", "lld", "cc", "zig")
 TIERS = ("fast", "optimised")
@@ -185,7 +83,11 @@ class Settings:
 
     store: Path = field(
         default_factory=default_store,
-        metadata=_row("store.path", "EVMAOT_STORE", _path, "directory of the artifact store", in_project=False),
+        metadata=_row("store.path", "EVMAOT_STORE", parse_path, "directory of the artifact store", in_project=False),
+    )
+    store_layers: tuple[Path, ...] = field(
+        default=(),
+        metadata=_row("store.layers", "EVMAOT_STORE_PATH", parse_paths, "stores below it, only read", in_project=False),
     )
     read_only: bool = field(
         default=False,
@@ -198,26 +100,29 @@ class Settings:
         ),
     )
     inputs: tuple[str, ...] = field(
-        default=(), metadata=_row("build.inputs", "EVMAOT_INPUTS", _texts, "inputs of a build that names none")
+        default=(), metadata=_row("build.inputs", "EVMAOT_INPUTS", parse_texts, "inputs of a build that names none")
     )
     forks: tuple[str, ...] = field(
-        default=("osaka",), metadata=_row("build.forks", "EVMAOT_FORK", _texts, "forks or ranges of forks")
+        default=("osaka",), metadata=_row("build.forks", "EVMAOT_FORK", parse_texts, "forks or ranges of forks")
     )
     input_format: str = field(
-        default="auto", metadata=_row("build.format", "EVMAOT_FORMAT", _text, "format of the inputs")
+        default="auto", metadata=_row("build.format", "EVMAOT_FORMAT", parse_text, "format of the inputs")
     )
     tiers: tuple[str, ...] = field(
-        default=("optimised",), metadata=_row("build.opt", "EVMAOT_OPT", _choices(*TIERS), "compiler tiers")
+        default=("optimised",), metadata=_row("build.opt", "EVMAOT_OPT", choices_parser(*TIERS), "compiler tiers")
     )
     targets: tuple[str, ...] = field(
-        default=("host",), metadata=_row("build.target", "EVMAOT_TARGET", _some_texts, "machines to compile for")
+        default=("host",), metadata=_row("build.target", "EVMAOT_TARGET", parse_some_texts, "machines to compile for")
     )
     linker: str = field(
         default="own",
-        metadata=_row("build.linker", "EVMAOT_LINKER", _choice(*LINKERS), "what links libraries", in_project=False),
+        metadata=_row(
+            "build.linker", "EVMAOT_LINKER", choice_parser(*LINKERS), "what links libraries", in_project=False
+        ),
     )
     jobs: int = field(
-        default=0, metadata=_row("build.jobs", "EVMAOT_JOBS", _integer(0, 1024), "worker processes; 0: one per CPU")
+        default=0,
+        metadata=_row("build.jobs", "EVMAOT_JOBS", integer_parser(0, 1024), "worker processes; 0: one per CPU"),
     )
     timeout_seconds: float = field(
         default=300.0,
@@ -229,7 +134,7 @@ class Settings:
     )
     pack_size: int = field(
         default=256,
-        metadata=_row("build.pack_size", "EVMAOT_PACK_SIZE", _integer(1, 4096), "contracts in one library"),
+        metadata=_row("build.pack_size", "EVMAOT_PACK_SIZE", integer_parser(1, 4096), "contracts in one library"),
     )
     keep_going: bool = field(
         default=True,
@@ -238,7 +143,12 @@ class Settings:
     rpc_url: str = field(
         default="",
         metadata=_row(
-            "rpc.url", "EVMAOT_RPC_URL", _text_or_none, "node that is asked for code", in_project=False, secret=True
+            "rpc.url",
+            "EVMAOT_RPC_URL",
+            parse_text_or_none,
+            "node that is asked for code",
+            in_project=False,
+            secret=True,
         ),
     )
     rpc_timeout_seconds: float = field(
@@ -248,21 +158,49 @@ class Settings:
     rpc_retries: int = field(
         default=4,
         metadata=_row(
-            "rpc.retries", "EVMAOT_RPC_RETRIES", _integer(0, 20), "further attempts of a request", in_project=False
+            "rpc.retries",
+            "EVMAOT_RPC_RETRIES",
+            integer_parser(0, 20),
+            "further attempts of a request",
+            in_project=False,
         ),
     )
     rpc_batch: int = field(
         default=100,
-        metadata=_row("rpc.batch", "EVMAOT_RPC_BATCH", _integer(1, 1000), "calls in one request", in_project=False),
+        metadata=_row(
+            "rpc.batch", "EVMAOT_RPC_BATCH", integer_parser(1, 1000), "calls in one request", in_project=False
+        ),
     )
     rpc_rate: int = field(
         default=0,
         metadata=_row(
-            "rpc.rate", "EVMAOT_RPC_RATE", _integer(0, 100_000), "calls in a second; 0: no limit", in_project=False
+            "rpc.rate",
+            "EVMAOT_RPC_RATE",
+            integer_parser(0, 100_000),
+            "calls in a second; 0: no limit",
+            in_project=False,
         ),
     )
+    gc_automatic: bool = field(
+        default=True,
+        metadata=_row(
+            "gc.automatic", "EVMAOT_GC_AUTOMATIC", parse_boolean, "collect daily after a build", in_project=False
+        ),
+    )
+    gc_max_size_bytes: int | None = field(
+        default=10 << 30,
+        metadata=_row("gc.max_size", "EVMAOT_GC_MAX_SIZE", _max_size, "size of the store, or none", in_project=False),
+    )
+    gc_max_age_seconds: float | None = field(
+        default=90 * 86400.0,
+        metadata=_row("gc.max_age", "EVMAOT_GC_MAX_AGE", _max_age, "time without use, or none", in_project=False),
+    )
+    gc_keep_free: int | float | None = field(
+        default=0.05,
+        metadata=_row("gc.keep_free", "EVMAOT_GC_KEEP_FREE", _keep_free, "room on the disk, or none", in_project=False),
+    )
     color: str = field(
-        default="auto", metadata=_row("output.color", "EVMAOT_COLOR", _choice(*COLORS), "coloured words")
+        default="auto", metadata=_row("output.color", "EVMAOT_COLOR", choice_parser(*COLORS), "coloured words")
     )
     plain: bool = field(
         default=False, metadata=_row("output.plain", "EVMAOT_PLAIN", parse_boolean, "no boxes, no cursor movement")
@@ -292,12 +230,16 @@ def spelled(name: str, value: Any) -> str:
     if ROWS[name].secret and value:
         host = re.match(r"(\w+)://(?:[^@/]*@)?([^/?#@]*)", value)
         return f"{host[1]}://{host[2]}/..." if host else "..."
-    if parse is parse_size:
+    if value is None:
+        return "none"
+    if parse is _keep_free and isinstance(value, float):
+        return f"{100 * value:g}%"
+    if parse in (parse_size, _max_size, _keep_free):
         return spell_size(value)
-    if parse is parse_duration:
+    if parse in (parse_duration, _max_age):
         return spell_duration(value)
     if isinstance(value, tuple):
-        return ",".join(value)
+        return (os.pathsep if parse is parse_paths else ",").join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -393,6 +335,8 @@ def _file_values(origin: Origin) -> dict[str, Any]:
 def _anchored(value: Any, directory: Path) -> Any:
     if isinstance(value, Path):
         return directory / value
+    if isinstance(value, tuple) and value and isinstance(value[0], Path):
+        return tuple(directory / path for path in value)
     return value
 
 

@@ -47,6 +47,7 @@ class BuildOptions:
     check: bool
     force: bool
     report: Path | None
+    pin: str | None
     error_if_empty: bool
 
     @property

@@ -55,12 +55,16 @@ def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 
 def stored_names(directory: Path, kinds: Iterable[str]) -> list[str]:
-    """First 12 digits of the ``profiles`` and ``packs`` of a store, from names of files alone."""
+    """First 12 digits of the ``profiles`` and ``packs`` of a store, and its ``pins``, from names of files alone."""
     found: list[str] = []
+    if "pins" in kinds:
+        with contextlib.suppress(OSError):
+            names = os.listdir(directory / "v1" / "pins")
+            found += sorted(name[:-5] for name in names if name.endswith(".json"))
     try:
         profiles = sorted(os.scandir(directory / "v1" / "profiles"), key=lambda entry: entry.name)
     except OSError:
-        return []
+        return found
     for profile in profiles:
         if "profiles" in kinds:
             found.append(profile.name[:12])

@@ -89,6 +89,18 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("evmaot verify", "Hash every library and check every document:"),
         ("evmaot verify --level meta --json", "Documents only, for programs:"),
     ),
+    "gc": (
+        ("evmaot gc --dry-run", "What would be removed under the limits of the configuration:"),
+        ("evmaot gc --max-size 5GiB --keep-free 10%", "With other limits, once:"),
+        ("evmaot gc --stale", "What earlier versions of the compiler left, after an upgrade:"),
+    ),
+    "pin": (
+        ("evmaot pin release-1 --all", "Keep everything that is stored now:"),
+        ("evmaot pin tokens 'src/Token*' --fork osaka", "Keep some contracts for a fork:"),
+        ("evmaot build --pin nightly out/", "Keep what a build needs; the next build moves the pin:"),
+    ),
+    "unpin": (("evmaot unpin release-1", "Let what it kept be collected:"),),
+    "pins": (("evmaot pins", "See what is kept, and what of it is missing:"),),
     "clear": (
         ("evmaot clear --fork london --dry-run", "What would go with a fork:"),
         ("evmaot clear --all --yes", "Empty the store, without a question:"),

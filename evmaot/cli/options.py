@@ -39,7 +39,7 @@ class ForkType(AnyType):
 
 
 class StoredName(AnyType):
-    """A name that a store's directory listing can complete: of a profile, or of a pack."""
+    """A name that a store's directory listing can complete: of a profile, a pack or a pin."""
 
     name = "NAME"
 
@@ -47,7 +47,7 @@ class StoredName(AnyType):
         self.kinds = kinds
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """First digits of profiles and packs; whatever goes wrong means no candidates."""
+        """First digits of profiles and packs, names of pins; whatever goes wrong means no candidates."""
         from evmaot import config
 
         try:

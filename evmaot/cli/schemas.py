@@ -227,10 +227,42 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "notes": "count",
         "seconds": "seconds",
     },
+    "gc": {
+        "done": "bool",
+        "removed": [
+            {"pack": "digest", "profile": "digest", "artifacts": "count", "size_bytes": "bytes", "reason": "text"}
+        ],
+        "artifacts_removed": "count",
+        "failures_forgotten": "count",
+        "leftovers_bytes": "bytes",
+        "quarantine_bytes": "bytes",
+        "size_before_bytes": "bytes",
+        "size_after_bytes": "bytes",
+        "freed_bytes": "bytes",
+        "disk_free_bytes": "bytes",
+        "packs_pinned": "count",
+        "packs_young": "count",
+        "limits_not_met": ["text"],
+    },
+    "pin": {"name": "text", "created": "time", "artifacts": "count"},
+    "unpin": {"removed": ["text"]},
+    "pins": {
+        "pins": [
+            {
+                "name": "text",
+                "created": "time",
+                "artifacts": "count",
+                "missing": "count",
+                "packs": "count",
+                "size_bytes": "bytes",
+            }
+        ]
+    },
     "clear": {
         "done": "bool",
         "artifacts_removed": "count",
         "artifacts_kept_for_other_forks": "count",
+        "artifacts_kept_for_pins": "count",
         "packs_removed": "count",
         "failures_forgotten": "count",
         "bytes_freed": "bytes",

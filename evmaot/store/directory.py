@@ -19,7 +19,7 @@ from evmaot.errors import CorruptionError, StoreError, UsageError
 from evmaot.json_text import parse_json
 from evmaot.store.files import Durability, StoreFiles, store_error, translated
 from evmaot.store.findings import Finding
-from evmaot.store.index import Entry, IndexReader, Pack, StoreIndex
+from evmaot.store.index import Entry, IndexReader, MemberKey, Pack, StoreIndex
 from evmaot.store.keys import Profile, canonical_json
 from evmaot.store.locks import StoreLock, UnitLocks
 from evmaot.store.manifest import PackManifest
@@ -28,6 +28,7 @@ from evmaot.store.system import System
 
 if TYPE_CHECKING:
     from evmaot.store.negative import NegativeRecord
+    from evmaot.store.pins import Pin
     from evmaot.store.publication import LibraryRules, NewPack
     from evmaot.store.removal import RemovalReport, Selector
 
@@ -210,6 +211,28 @@ class ArtifactDirectory:
         self.require_writable()
         forget_record(self.files, profile.short, unit_key)
 
+    def pin(self, name: str, keys: Iterable[MemberKey], *, add: bool = False) -> Pin:
+        """Keep artifacts under a name: these instead of what it kept, or in addition.
+
+        Raises UsageError ``bad_pin_name``, StoreError, CorruptionError ``pin_damaged``.
+        """
+        from evmaot.store import pins
+
+        self.require_writable()
+        with self.shared_lock():
+            members = set(keys)
+            if add and name in pins.pin_names(self.files):
+                members |= pins.read_pin(self.files, name).members
+            return pins.write_pin(self.files, name, members)
+
+    def unpin(self, name: str) -> None:
+        """Remove a pin.  Raises UsageError ``no_such_pin``, StoreError."""
+        from evmaot.store.pins import remove_pin
+
+        self.require_writable()
+        with self.shared_lock():
+            remove_pin(self.files, name)
+
     def retire(self, manifests: Iterable[Path]) -> None:
         """Take packs out that a larger pack replaces; their libraries go with the next sweep.  Raises StoreError."""
         from evmaot.store.removal import remove_manifests
@@ -217,7 +240,7 @@ class ArtifactDirectory:
         self.require_writable()
         remove_manifests(self.files, manifests)
 
-    def remove_members(self, keys: Collection[tuple[str, str, str]], *, dry_run: bool = False) -> RemovalReport:
+    def remove_members(self, keys: Collection[MemberKey], *, dry_run: bool = False) -> RemovalReport:
         """Remove members by (profile digest, SHA-256 of the code, rules digest); answers a RemovalReport."""
         from evmaot.store import removal
 
@@ -225,19 +248,20 @@ class ArtifactDirectory:
             index = self.index()
             return removal.apply_plan(self.files, index, removal.plan_members(index, keys), dry_run=dry_run)
 
-    def clear(self, selector: Selector, *, dry_run: bool = False) -> RemovalReport:
-        """Remove what the selector selects, and what nothing refers to.
+    def clear(self, selector: Selector, *, include_pinned: bool = False, dry_run: bool = False) -> RemovalReport:
+        """Remove what the selector selects, and what nothing refers to; pinned artifacts only where included.
 
         With a fork selected, a member that was built for other forks too stays for these.  Raises StoreError
-        ``nothing_selected``, BusyError.
+        ``nothing_selected``, BusyError, CorruptionError ``pin_damaged``.
         """
-        from evmaot.store import removal
+        from evmaot.store import pins, removal
 
         removal.require_selection(selector)
         with contextlib.nullcontext() if dry_run else self.exclusive_lock():
             index = self.index()
-            plan = removal.plan_selection(index, selector)
-            report = removal.apply_plan(self.files, index, plan, dry_run=dry_run)
+            pinned = frozenset() if include_pinned else pins.pinned_members(self.files)
+            plan, kept = removal.plan_selection(index, selector, pinned)
+            report = replace(removal.apply_plan(self.files, index, plan, dry_run=dry_run), members_kept_for_pins=kept)
             if selector.everything and not dry_run:
                 removal.remove_refused(self.files, index)
             records = 0

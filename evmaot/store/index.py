@@ -53,11 +53,20 @@ class Pack:
     object_path: Path
 
 
+MemberKey = tuple[str, str, str]
+"""Profile digest, SHA-256 of the code, rules digest; all hex."""
+
+
 class Entry(NamedTuple):
     """A member and the pack that it is in."""
 
     pack: Pack
     member: Member
+
+    @property
+    def key(self) -> MemberKey:
+        """What the artifact is, wherever it lies."""
+        return self.pack.manifest.profile, self.member.code_sha256, self.member.rules
 
 
 class StoreIndex:

@@ -11,10 +11,12 @@ document can lead outside the store; nothing here touches the disk.  May import:
       v1/profiles/<pid>/profile.json          the whole preimage of the profile digest
       v1/profiles/<pid>/packs/<object sha>.json   the manifest, THE COMMIT POINT
       v1/objects/ab/<object sha>.so           0444, immutable, named by content
+      v1/codes/ab/<object sha>.codes          the bytecode in a library, to compile it again
       v1/negative/<pid>/<unit key>.json       inputs that failed to compile, with the reason
       v1/tmp/<process>-<random>               what is being written
       v1/quarantine/<time>-<object sha>/      what was found damaged, moved aside
       v1/pins/<name>.json                     what the collector keeps
+      v1/gc.json                              when the collector ran last
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ PROFILE_ID: Final = re.compile(r"[0-9a-f]{16}")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 MANIFEST_NAME: Final = re.compile(r"[0-9a-f]{64}\.json")
 OBJECT_NAME: Final = re.compile(r"[0-9a-f]{64}\.so")
+CODES_NAME: Final = re.compile(r"[0-9a-f]{64}\.codes")
 SHARD_NAME: Final = re.compile(r"[0-9a-f]{2}")
+PIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+QUARANTINE_NAME: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{64}")
 
 ROOT_NAMES: Final = frozenset({"CACHEDIR.TAG", "STORE", "locks", "v1"})
 """What a store's root holds; a directory with other names in it is not made into a store."""
@@ -49,8 +54,8 @@ class StorePaths:
     """Paths of one store."""
 
     __slots__ = (
-        "build_lock", "locks", "negative", "objects", "pins", "profiles", "quarantine", "root", "store_document",
-        "store_lock", "tag", "tmp", "v1",
+        "build_lock", "codes", "collected", "locks", "negative", "objects", "pins", "profiles", "quarantine", "root",
+        "store_document", "store_lock", "tag", "tmp", "v1",
     )  # fmt: skip
 
     def __init__(self, root: Path) -> None:
@@ -63,15 +68,17 @@ class StorePaths:
         self.v1 = root / "v1"
         self.profiles = self.v1 / "profiles"
         self.objects = self.v1 / "objects"
+        self.codes = self.v1 / "codes"
         self.negative = self.v1 / "negative"
         self.tmp = self.v1 / "tmp"
         self.quarantine = self.v1 / "quarantine"
         self.pins = self.v1 / "pins"
+        self.collected = self.v1 / "gc.json"
 
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory that a store always has, parents first."""
-        parts = (self.profiles, self.objects, self.negative, self.tmp, self.quarantine, self.pins)
+        parts = (self.profiles, self.objects, self.codes, self.negative, self.tmp, self.quarantine, self.pins)
         return (self.root, self.locks, self.v1, *parts)
 
     def profile(self, profile_id: str) -> Path:
@@ -93,6 +100,14 @@ class StorePaths:
     def object(self, object_sha256: str) -> Path:
         """The library with that SHA-256 (hex)."""
         return self.objects / _checked(DIGEST, object_sha256)[:2] / f"{object_sha256}.so"
+
+    def pack_codes(self, object_sha256: str) -> Path:
+        """The bytecode of the pack whose library has that SHA-256 (hex)."""
+        return self.codes / _checked(DIGEST, object_sha256)[:2] / f"{object_sha256}.codes"
+
+    def pin(self, name: str) -> Path:
+        """The document of a pin."""
+        return self.pins / f"{_checked(PIN_NAME, name)}.json"
 
     def negative_document(self, profile_id: str, unit_key: str) -> Path:
         """Why a unit could not be compiled."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evmaot.errors import CompilerBug, EvmaotError, StoreError
+from evmaot.store.codes import StoredCode, write_codes
 from evmaot.store.files import Durability, StoreFiles, translated
 from evmaot.store.keys import Profile, profile_document
 from evmaot.store.manifest import MAX_MANIFEST_BYTES, PackManifest, parse, to_json
@@ -34,6 +35,8 @@ class NewPack:
     profile: Profile
     check: Callable[[Path], None] | None = None
     """Called with the written, not yet published library; raises what is wrong with it."""
+    codes: tuple[StoredCode, ...] = ()
+    """The bytecode in it, so that it can be compiled again; empty where it is not known."""
 
 
 def publish_batch(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
@@ -63,6 +66,9 @@ def _publish(files: StoreFiles, packs: Sequence[NewPack], library_rules: Library
             targets = [files.paths.object(pack.manifest.object.sha256) for pack in packs]
             for temporary, target in zip(temporaries, targets, strict=True):
                 _place(files, temporary, target)
+            for pack in packs:
+                if pack.codes:
+                    write_codes(files, pack.manifest.object.sha256, pack.codes)
             files.sync_directories(target.parent for target in targets)
             temporaries.clear()
             for pack, data in zip(packs, manifests, strict=True):

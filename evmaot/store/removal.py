@@ -16,12 +16,9 @@ from pathlib import Path
 
 from evmaot.errors import StoreError
 from evmaot.store.files import StoreFiles, translated
-from evmaot.store.index import Entry, Pack, StoreIndex
+from evmaot.store.index import Entry, MemberKey, Pack, StoreIndex
 from evmaot.store.manifest import Member, to_json
-from evmaot.store.paths import DIGEST, MANIFEST_NAME, OBJECT_NAME, PROFILE_ID, SHARD_NAME
-
-MemberKey = tuple[str, str, str]
-"""Profile digest, SHA-256 of the code, rules digest; all hex."""
+from evmaot.store.paths import CODES_NAME, DIGEST, MANIFEST_NAME, OBJECT_NAME, PROFILE_ID, SHARD_NAME
 
 _TEMPORARY = re.compile(r"[0-9]+-[0-9a-f]{16}(\.so|\.json)?")
 
@@ -67,25 +64,32 @@ class RemovalReport:
     members_removed: int = 0
     members_kept_for_other_forks: int = 0
     packs_removed: int = 0
+    members_kept_for_pins: int = 0
     records_removed: int = 0
     """Negative records."""
     bytes_freed: int = 0
 
 
-def plan_selection(index: StoreIndex, selector: Selector) -> dict[Path, list[Member]]:
-    """For each manifest that changes, the members that stay."""
+def plan_selection(
+    index: StoreIndex, selector: Selector, pinned: Collection[MemberKey] = ()
+) -> tuple[dict[Path, list[Member]], int]:
+    """For each manifest that changes, the members that stay; and how many are kept because they are pinned."""
     plan: dict[Path, list[Member]] = {}
+    kept_for_pins = 0
     for pack in index.packs:
         kept: list[Member] = []
         for member in pack.manifest.members:
             if not selector.everything and not selector.matches(Entry(pack, member)):
                 kept.append(member)
+            elif (pack.manifest.profile, member.code_sha256, member.rules) in pinned:
+                kept.append(member)
+                kept_for_pins += 1
             elif selector.forks and not selector.everything:
                 rest = tuple(fork for fork in member.forks if fork not in selector.forks)
                 kept += [member._replace(forks=rest)] if rest else []
         if tuple(kept) != pack.manifest.members:
             plan[pack.manifest_path] = kept
-    return plan
+    return plan, kept_for_pins
 
 
 def plan_members(index: StoreIndex, keys: Collection[MemberKey]) -> dict[Path, list[Member]]:
@@ -124,10 +128,11 @@ def apply_plan(
         referenced = left if dry_run else _referenced(files)
         for pack in emptied:
             if pack.manifest.object.sha256 not in referenced:
-                freed += _size_bytes(files, pack.object_path)
-                if not dry_run:
-                    _unlink(files, pack.object_path)
-    return RemovalReport(removed, kept_for_others, len(emptied), 0, freed)
+                for path in (pack.object_path, files.paths.pack_codes(pack.manifest.object.sha256)):
+                    freed += size_bytes(files, path)
+                    if not dry_run:
+                        _unlink(files, path)
+    return RemovalReport(removed, kept_for_others, len(emptied), bytes_freed=freed)
 
 
 def _rewrite(files: StoreFiles, pack: Pack, kept: list[Member]) -> None:
@@ -142,7 +147,8 @@ def _unlink(files: StoreFiles, path: Path) -> None:
         files.system.unlink(str(path))
 
 
-def _size_bytes(files: StoreFiles, path: Path) -> int:
+def size_bytes(files: StoreFiles, path: Path) -> int:
+    """Size of a file; 0 where there is none."""
     try:
         return files.system.lstat(str(path)).st_size
     except OSError:
@@ -160,18 +166,23 @@ def _referenced(files: StoreFiles) -> set[str]:
 
 
 def unreferenced(files: StoreFiles) -> list[Path]:
-    """Libraries without a manifest.  Raises TrustError and StoreError."""
+    """Libraries, and bytecode of libraries, without a manifest.  Raises TrustError and StoreError."""
     referenced = _referenced(files)
-    return [path for path in libraries(files) if path.stem not in referenced]
+    found = [*libraries(files), *_sharded(files, files.paths.codes, CODES_NAME)]
+    return [path for path in found if path.stem not in referenced]
 
 
 def libraries(files: StoreFiles) -> list[Path]:
     """Every library in the store, referenced or not."""
+    return _sharded(files, files.paths.objects, OBJECT_NAME)
+
+
+def _sharded(files: StoreFiles, directory: Path, pattern: re.Pattern[str]) -> list[Path]:
     found = []
-    for shard in files.names(files.paths.objects):
+    for shard in files.names(directory):
         if SHARD_NAME.fullmatch(shard):
-            directory = files.paths.objects / shard
-            found += [directory / name for name in files.names(directory) if OBJECT_NAME.fullmatch(name)]
+            names = files.names(directory / shard)
+            found += [directory / shard / name for name in names if pattern.fullmatch(name)]
     return found
 
 
@@ -180,12 +191,23 @@ def leftovers(files: StoreFiles) -> list[Path]:
     return [files.paths.tmp / name for name in files.names(files.paths.tmp) if _TEMPORARY.fullmatch(name)]
 
 
-def sweep(files: StoreFiles, *, dry_run: bool = False) -> RemovalReport:
-    """Remove unreferenced libraries and left-over files.  Raises StoreError."""
+def age_seconds(files: StoreFiles, path: Path) -> float:
+    """Age of a file by its times; 0 where these lie in the future, or there is none: what is doubtful is young."""
+    try:
+        status = files.system.lstat(str(path))
+    except OSError:
+        return 0.0
+    return max(0.0, files.system.now_seconds() - max(status.st_mtime, status.st_ctime))
+
+
+def sweep(files: StoreFiles, *, min_age_seconds: float = 0.0, dry_run: bool = False) -> RemovalReport:
+    """Remove unreferenced libraries and left-over files of at least that age.  Raises StoreError."""
     freed = 0
     with translated("sweep the store", files.paths.root):
         for path in [*unreferenced(files), *leftovers(files)]:
-            freed += _size_bytes(files, path)
+            if min_age_seconds and age_seconds(files, path) < min_age_seconds:
+                continue
+            freed += size_bytes(files, path)
             if not dry_run:
                 _unlink(files, path)
     return RemovalReport(bytes_freed=freed)

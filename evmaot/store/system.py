@@ -24,10 +24,14 @@ class System:
         """A new file for writing; FileExistsError if the name is taken, whatever it is."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
-    def open_read(self, path: str) -> int:
-        """An existing file for reading; ELOOP where its last part is a symbolic link."""
+    def open_read(self, path: str, *, keep_access_time: bool = False) -> int:
+        """An existing file for reading; ELOOP where its last part is a symbolic link.
+
+        EPERM where the access time is to be kept and the file is another user's.
+        """
         # O_NONBLOCK: a FIFO under one of our names must not hang the opener; without effect on regular files.
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(path, flags | (os.O_NOATIME if keep_access_time else 0))
 
     def open_directory(self, path: str) -> int:
         """A directory, to sync it."""
@@ -72,6 +76,15 @@ class System:
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
         os.rmdir(path)
+
+    def touch(self, path: str) -> None:
+        """Set the times of a file to now."""
+        os.utime(path, follow_symlinks=False)
+
+    def space(self, path: str) -> tuple[int, int]:
+        """Bytes that are free for this user on the file system of a path, and its size in bytes."""
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
     def mkdir(self, path: str, mode: int = 0o700) -> None:
         """Make one directory."""
@@ -123,7 +136,7 @@ class System:
         return f"{os.getpid()}-{os.urandom(8).hex()}"
 
     def now_seconds(self) -> float:
-        """The clock on the wall, seconds since 1970.  For words only: nothing is decided by it."""
+        """The clock on the wall, seconds since 1970.  It may jump: only words and the age of files depend on it."""
         return time.time()
 
     def monotonic_seconds(self) -> float:

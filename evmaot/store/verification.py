@@ -18,6 +18,7 @@ from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import Pack, StoreIndex
 from evmaot.store.negative import MAX_NEGATIVE_BYTES, parse_record
 from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
+from evmaot.store.pins import pin_findings
 from evmaot.store.removal import leftovers, unreferenced
 
 LEVELS: Final = ("meta", "hash")
@@ -45,7 +46,7 @@ def verify(files: StoreFiles, index: StoreIndex, level: str) -> list[Finding]:
             found = judged[pack.object_path]
             if found is not None:
                 findings.append(found)
-    for look in (_duplicates(files, index), _strays(files), _records(files)):
+    for look in (_duplicates(files, index), _strays(files), _records(files), _pins(files, index)):
         try:
             findings += look
         except EvmaotError as error:
@@ -95,6 +96,10 @@ def _strays(files: StoreFiles) -> Iterator[Finding]:
         yield Finding("unreferenced", files.subject(path), "a library that no manifest refers to", Severity.NOTE)
     for path in leftovers(files):
         yield Finding("leftover", files.subject(path), "left by a process that was interrupted", Severity.NOTE)
+
+
+def _pins(files: StoreFiles, index: StoreIndex) -> Iterator[Finding]:
+    yield from pin_findings(files, index)
 
 
 def _records(files: StoreFiles) -> Iterator[Finding]:

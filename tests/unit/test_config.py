@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evmaot import config
+from evmaot import config, config_values
 from evmaot.errors import UsageError
 
 
@@ -40,13 +40,13 @@ def project(tmp_path: Path) -> Path:
     [("10GiB", 10 << 30), ("1.5 KiB", 1536), ("512", 512), (7, 7), ("2kB", 2000), ("3 MB", 3_000_000), ("1g", 1 << 30)],
 )
 def test_sizes_are_read_with_their_unit(text: object, size: int) -> None:
-    assert config.parse_size(text) == size
+    assert config_values.parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", -1, True, "1 XiB", "1,5GiB", 1.5, None, "0x10"])
 def test_what_is_no_size_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="not a size"):
-        config.parse_size(text)
+        config_values.parse_size(text)
 
 
 @pytest.mark.parametrize(
@@ -54,23 +54,23 @@ def test_what_is_no_size_is_refused(text: object) -> None:
     [("90d", 7_776_000), ("1h30m", 5400), ("500ms", 0.5), (2, 2), ("2.5", 2.5), ("15 min", 900), ("1d 1s", 86401)],
 )
 def test_durations_are_read_with_their_unit(text: object, seconds: float) -> None:
-    assert config.parse_duration(text) == seconds
+    assert config_values.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1s", -1, True, "1y", "1h30", "one", None, float("inf"), float("nan")])
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        config.parse_duration(text)
+        config_values.parse_duration(text)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1500, 1 << 20, 3 << 30, (1 << 40) + 1])
 def test_a_spelled_size_reads_back(size: int) -> None:
-    assert config.parse_size(config.spell_size(size)) == size
+    assert config_values.parse_size(config_values.spell_size(size)) == size
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 59.0, 60.0, 90.0, 3600.0, 86400.0, 86401.0])
 def test_a_spelled_duration_reads_back(seconds: float) -> None:
-    assert config.parse_duration(config.spell_duration(seconds)) == seconds
+    assert config_values.parse_duration(config_values.spell_duration(seconds)) == seconds
 
 
 def test_every_setting_has_a_row_with_its_own_key_and_variable() -> None:

@@ -18,7 +18,7 @@ import click
 
 from evmaot.cli.files import replaced_file
 from evmaot.cli.invocation import Invocation, Verb, flags_of, pass_invocation, setting_option
-from evmaot.cli.options import node_options
+from evmaot.cli.options import StoredName, node_options
 from evmaot.errors import StoreError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
     metavar="FILE",
     help="Write the report of --json to a file.",
 )
+@click.option("--pin", type=StoredName("pins"), metavar="NAME", help="Keep what the build needs under this name.")
 @click.option("--error-if-empty", is_flag=True, help="Exit with 7 where the inputs hold no contract.")
 @click.pass_context
 @pass_invocation
@@ -86,12 +87,16 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels.
     """
     from evmaot.cli import build_summary
+    from evmaot.cli.build_care import check_pin, take_care
     from evmaot.cli.build_runs import BuildOptions, run_builds
 
     chosen = BuildOptions(inputs=inputs, **options)
+    check_pin(chosen)
     store = _store(invocation, create=not chosen.only_plans)
     with _announced_interrupt(invocation) as received:
         runs = run_builds(invocation, chosen, store)
+    if store is not None and not chosen.only_plans:
+        take_care(invocation, store, chosen, [run.report for run in runs])
     data = build_summary.document(invocation, runs)
     if chosen.report is not None:
         with replaced_file(chosen.report) as stream:

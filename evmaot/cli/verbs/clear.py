@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     help="What was built for the fork, or for each of a range; what other forks need too stays for them.",
 )
 @profiles_option("What belongs to the profile with these first digits.")
+@click.option("--include-pinned", is_flag=True, help="Also what is pinned.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @pass_invocation
@@ -41,13 +42,15 @@ def command(
     everything: bool,
     forks: tuple[tuple[str, ...], ...],
     profiles: tuple[str, ...],
+    include_pinned: bool,
     dry_run: bool,
     yes: bool,
 ) -> None:
     """Remove artifacts from the store.
 
     PATTERN is the beginning of a code hash (0x...) or a glob of labels. Several selectors together select what
-    matches all of them. On a terminal the command asks first; elsewhere it needs --yes.
+    matches all of them. What is pinned stays, unless it is included. On a terminal the command asks first; elsewhere
+    it needs --yes.
     """
     from evmaot.cli.stores import open_store
     from evmaot.evm.forks import forks_selected
@@ -61,11 +64,11 @@ def command(
     if everything and (names or profiles or pattern):
         raise UsageError("all_and_more", "--all selects everything already", hint="leave out --all")
     store = open_store(invocation)
-    plan = store.clear(selector, dry_run=True)
+    plan = store.clear(selector, include_pinned=include_pinned, dry_run=True)
     if dry_run or not _agreed(invocation, selector, plan, yes):
         _tell(invocation, plan, "would remove" if dry_run else "removed nothing; it would have been", done=False)
         return
-    _tell(invocation, store.clear(selector), "removed", done=True)
+    _tell(invocation, store.clear(selector, include_pinned=include_pinned), "removed", done=True)
 
 
 def _agreed(invocation: Invocation, selector: Selector, plan: RemovalReport, yes: bool) -> bool:
@@ -75,7 +78,8 @@ def _agreed(invocation: Invocation, selector: Selector, plan: RemovalReport, yes
         raise UsageError(
             "needs_yes", "nothing was removed: there is no one to ask", hint="repeat with --yes, or --dry-run"
         )
-    what = "everything in" if selector.everything else f"{_amount(plan)} from"
+    whole = selector.everything and not plan.members_kept_for_pins
+    what = "everything in" if whole else f"{_amount(plan)} from"
     return click.confirm(f"Remove {what} {invocation.settings.store}?", default=False, err=True)
 
 
@@ -95,14 +99,19 @@ def _tell(invocation: Invocation, report: RemovalReport, verb: str, *, done: boo
             "done": done,
             "artifacts_removed": report.members_removed,
             "artifacts_kept_for_other_forks": report.members_kept_for_other_forks,
+            "artifacts_kept_for_pins": report.members_kept_for_pins,
             "packs_removed": report.packs_removed,
             "failures_forgotten": report.records_removed,
             "bytes_freed": report.bytes_freed,
         }
         output.document("clear", data)
         return
+    if report.members_kept_for_pins:
+        output.say(
+            f"{counted(report.members_kept_for_pins, 'pinned artifact')} kept; --include-pinned removes them too"
+        )
     if _is_nothing(report) and not report.bytes_freed:
-        output.say("nothing in the store matches")
+        output.say("nothing else matches" if report.members_kept_for_pins else "nothing in the store matches")
         return
     output.say(f"{verb} {_amount(report)}, {human_size(report.bytes_freed)}")
     if report.members_kept_for_other_forks:

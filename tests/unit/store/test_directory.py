@@ -29,7 +29,7 @@ def test_a_new_store_has_the_documented_tree(tmp_path: Path) -> None:
     open_store(root)
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {
         "CACHEDIR.TAG", "STORE", "locks", "v1", "v1/profiles", "v1/objects", "v1/negative", "v1/tmp",
-        "v1/quarantine", "v1/pins",
+        "v1/quarantine", "v1/pins", "v1/codes",
     }  # fmt: skip
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
     assert (root / "CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")

@@ -1,0 +1,148 @@
+"""`evmaot gc`: keep the store within its limits.
+
+Job: limits of settings to a collection, its result to words or a document.  Invariant: what goes is
+decided by `evmaot.store.collection`.  May import: `evmaot.store`, `evmaot.toolchain`, `evmaot.cli`, click.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evmaot.cli.invocation import Invocation, Verb, pass_invocation, setting_option
+from evmaot.cli.output import Column, counted, human_size
+
+if TYPE_CHECKING:
+    from evmaot.config import Settings
+    from evmaot.store.collection import Collection, Limits
+
+UNMET = {
+    "max_size": "the store is over --max-size",
+    "keep_free": "the disk has less room than --keep-free",
+}
+"""What a limit that could not be kept means."""
+
+
+@click.command("gc", cls=Verb)
+@setting_option("gc_max_size_bytes", "--max-size", metavar="SIZE", help="Size of the store, or none.")
+@setting_option(
+    "gc_max_age_seconds", "--max-age", metavar="TIME", help="Remove what was not used for so long, or none."
+)
+@setting_option("gc_keep_free", "--keep-free", metavar="SIZE|N%", help="Room to leave on the disk, or none.")
+@click.option("--stale", is_flag=True, help="Remove what another version of the compiler made.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@pass_invocation
+def command(invocation: Invocation, stale: bool, dry_run: bool) -> None:
+    """Remove what is too old or too much, the least recently used first.
+
+    What is pinned or younger than an hour stays, whatever the limits say. Left-over files, old failures and what lies
+    in quarantine go with their age. A pack is removed as a whole; it was used when it was built or asked for by a
+    build, or when it was loaded, where the file system keeps access times.
+
+    It runs by itself at most daily, after a build: see gc.automatic in the configuration.
+    """
+    from evmaot.cli.stores import open_store
+    from evmaot.store.collection import collect
+
+    result = collect(open_store(invocation), limits_of(invocation.settings, stale=stale), dry_run=dry_run)
+    if invocation.output.as_json:
+        problems = [
+            {"code": f"{name}_not_met", "severity": "warning", "subject": None, "message": UNMET[name], "cause": None,
+             "hint": "evmaot pins lists what is pinned"}
+            for name in result.unmet
+        ]  # fmt: skip
+        invocation.output.document("gc", collection_data(result, done=not dry_run), problems)
+        return
+    _tell(invocation, result, dry_run=dry_run)
+
+
+def limits_of(settings: Settings, *, stale: bool = False) -> Limits:
+    """The limits of the settings."""
+    from evmaot.store.collection import Limits
+
+    limits = Limits(settings.gc_max_size_bytes, settings.gc_max_age_seconds, settings.gc_keep_free)
+    if stale:
+        from evmaot.toolchain import is_stale
+
+        limits = replace(limits, is_stale=is_stale)
+    return limits
+
+
+def collection_data(result: Collection, *, done: bool) -> dict[str, Any]:
+    """A collection for JSON."""
+    return {
+        "done": done,
+        "removed": [
+            {
+                "pack": pack.sha256,
+                "profile": pack.profile,
+                "artifacts": pack.members,
+                "size_bytes": pack.size_bytes,
+                "reason": pack.reason,
+            }
+            for pack in result.removed
+        ],
+        "artifacts_removed": result.members,
+        "failures_forgotten": result.records_removed,
+        "leftovers_bytes": result.leftovers_bytes,
+        "quarantine_bytes": result.quarantine_bytes,
+        "size_before_bytes": result.size_before_bytes,
+        "size_after_bytes": result.size_after_bytes,
+        "freed_bytes": result.freed_bytes,
+        "disk_free_bytes": result.free_bytes,
+        "packs_pinned": result.pinned_packs,
+        "packs_young": result.young_packs,
+        "limits_not_met": list(result.unmet),
+    }
+
+
+def summary(result: Collection) -> str:
+    """What went: ``3 packs with 40 artifacts, 1.2 MiB (2 max_age, 1 max_size)``."""
+    reasons = ", ".join(f"{number} {reason}" for reason, number in Counter(p.reason for p in result.removed).items())
+    packs = f"{counted(len(result.removed), 'pack')} with {counted(result.members, 'artifact')}"
+    return f"{packs}, {human_size(result.freed_bytes)}" + (f" ({reasons})" if reasons else "")
+
+
+def _tell(invocation: Invocation, result: Collection, *, dry_run: bool) -> None:
+    output = invocation.output
+    if result.removed:
+        columns = (
+            Column("PACK"),
+            Column("PROFILE", drop_rank=1),
+            Column("ARTIFACTS", right=True),
+            Column("SIZE", right=True),
+            Column("REASON"),
+        )
+        output.table(
+            columns,
+            [
+                (p.sha256[:12], p.profile[:8], f"{p.members:,}", human_size(p.size_bytes), p.reason)
+                for p in result.removed
+            ],
+        )
+    if result.freed_bytes or result.removed:
+        output.say(f"{'would remove' if dry_run else 'removed'} {summary(result)}")
+    else:
+        output.say("nothing to remove")
+    if result.leftovers_bytes:
+        output.say(f"of these {human_size(result.leftovers_bytes)} are files that nothing refers to")
+    if result.quarantine_bytes:
+        output.say(f"of these {human_size(result.quarantine_bytes)} lay in quarantine")
+    if result.records_removed:
+        output.say(f"{counted(result.records_removed, 'remembered failure')} forgotten")
+    output.say(f"the store has {human_size(result.size_after_bytes)}; {human_size(result.free_bytes)} were free")
+    kept = [
+        text
+        for number, text in (
+            (result.pinned_packs, f"{counted(result.pinned_packs, 'pack')} pinned"),
+            (result.young_packs, f"{counted(result.young_packs, 'pack')} younger than an hour"),
+        )
+        if number
+    ]
+    if kept:
+        output.say(f"kept in any case: {', '.join(kept)}")
+    for name in result.unmet:
+        output.warn(f"warning: {UNMET[name]}, and nothing more may be removed [{name}_not_met]", style="yellow")
