@@ -7,7 +7,7 @@ extern "C" {
 #endif
 
 /* SHA-256 of this ABI: a library whose table names another one must not be called. */
-#define EVMAOT_ABI_FINGERPRINT "a9ac6ca8b78f3318bb0389fa14957b0f455bcf96a513401761d17c3a0d1067be"
+#define EVMAOT_ABI_FINGERPRINT "005ce40555a5c255047ff1a4ce4be1bc2f6faae94871aa09abb73f33aa845daf"
 
 /* 256 bits, lowest limb first; an address has its upper 12 bytes 0. */
 typedef struct { uint64_t limb[4]; } evmaot_word;
@@ -99,7 +99,8 @@ struct evmaot_frame {
   uint64_t request_output_offset; /* Offset in memory where the child's output goes (calls). */
   uint64_t request_output_size; /* Bytes of memory the child's output may fill; already paid for. */
   evmaot_word result; /* Written by the driver before it resumes: 1 or 0 (calls), address or 0 (creates). */
-  void *storage_cache; /* StorageCache of the transaction, or null: then every SLOAD asks the host. */
+  void *slot_table; /* SlotTable of the transaction, or null: then every SLOAD and SSTORE calls the host. */
+  void *log_buffer; /* LogBuffer of the driver, or null: then every LOG0 to LOG4 calls the host. */
 };
 
 struct evmaot_environment {
@@ -117,28 +118,54 @@ struct evmaot_environment {
   uint64_t blob_hash_count; /* Number of blob hashes. */
 };
 
-struct evmaot_storage_cache {
-  uint64_t epoch; /* Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert. */
-  uint64_t mask; /* Number of entries less 1; the number is a power of two. */
-  void *entries; /* StorageCacheEntry records, two-way: an entry and its neighbour. */
-  void *dirty; /* Addresses of entries with a value that the host does not know yet. */
-  uint64_t dirty_count; /* How many; the driver takes them at every suspension and at a frame's end. */
-  uint64_t dirty_capacity; /* How many there is room for. */
+struct evmaot_slot_table {
+  uint64_t epoch; /* Below 2^32. Buckets of another epoch are empty: a new transaction adds 1. */
+  uint64_t mask; /* Number of buckets less 1; the number is a power of two. */
+  void *buckets; /* 64 bits each: the epoch above bit 32, below it the index of a slot; linear probing. */
+  evmaot_word seed; /* Of the hash, unknown to who chooses keys. */
+  void *slots; /* Slot records in the order of their first use. */
+  uint64_t count; /* Slots in use. */
+  uint64_t limit; /* Slots there is room for; then grow_slots is called. */
+  void *undo; /* SlotUndo records: what a revert restores, oldest first. */
+  uint64_t undo_count; /* Undo records in use. */
+  uint64_t undo_limit; /* Undo records there is room for; then grow_slots is called. */
+  uint64_t generation; /* Grows with each checkpoint; the driver sets the running frame's when it enters it. */
+  uint64_t new_flags; /* Flags of a slot whose first value is known to be 0: 0 where access is tracked, else 3. */
+  uint64_t unknown_is_zero; /* 1: every slot of the recipient that is not in the table is 0, for sure. */
 };
 
-struct evmaot_storage_cache_entry {
+struct evmaot_slot {
   evmaot_word recipient; /* Address of the account. */
   evmaot_word key; /* Slot. */
   evmaot_word value; /* Current value. */
-  evmaot_word original; /* Value before the transaction, where `state` tells that it is known. */
-  uint64_t epoch; /* Epoch in which the entry was made. */
-  uint64_t state; /* 0: original unknown, 1: original known, 2: also dirty. */
+  evmaot_word original; /* Value before the transaction. */
+  uint64_t flags; /* 1: warm; 2: and it was from the start. */
+  uint64_t saved_at; /* Generation of its last undo record: within it another is not needed. */
+};
+
+struct evmaot_slot_undo {
+  uint64_t slot; /* Byte offset in the slots. */
+  evmaot_word value; /* Value to restore. */
+  uint64_t flags; /* Flags to restore. */
+  uint64_t saved_at; /* Generation to restore. */
+};
+
+struct evmaot_log_buffer {
+  void *base; /* LogEntry records one behind the other, each followed by its topics and data. */
+  uint64_t size; /* Bytes in use; the driver takes them when the frame suspends or ends. */
+  uint64_t capacity; /* Bytes there is room for; a log that does not fit goes to emit_log. */
+};
+
+struct evmaot_log_entry {
+  evmaot_word recipient; /* Address of the account that logs. */
+  uint64_t topic_count; /* Words behind this record, first topic first. */
+  uint64_t data_size; /* Bytes behind the topics, filled up to a multiple of 8. */
 };
 
 struct evmaot_host_table {
-  /* SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm. */
+  /* SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm. With a slot table: the first value of a slot, at its first SLOAD or SSTORE. */
   int64_t (*get_storage)(struct evmaot_frame *frame, void *key, void *value);
-  /* SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold. */
+  /* SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold. Not called with a slot table. */
   int64_t (*set_storage)(struct evmaot_frame *frame, void *key, void *value);
   /* TLOAD of the recipient (EIP-1153): writes `value`. */
   int64_t (*get_transient_storage)(struct evmaot_frame *frame, void *key, void *value);
@@ -162,6 +189,8 @@ struct evmaot_host_table {
   int64_t (*selfdestruct)(struct evmaot_frame *frame, void *beneficiary);
   /* Make memory_capacity at least `size` bytes; may move memory_base. */
   int64_t (*grow_memory)(struct evmaot_frame *frame, void *size);
+  /* Make room in the SlotTable for one more slot and undo record; may move all. */
+  int64_t (*grow_slots)(struct evmaot_frame *frame);
 };
 
 /* What a library exports, as the data symbol evmaot_table: entries ascend by (code_sha256, rules). */

@@ -132,7 +132,8 @@ FRAME = Record(
         Field("request_output_offset", _U, "Offset in memory where the child's output goes (calls)."),
         Field("request_output_size", _U, "Bytes of memory the child's output may fill; already paid for."),
         Field("result", _W, "Written by the driver before it resumes: 1 or 0 (calls), address or 0 (creates)."),
-        Field("storage_cache", _P, "StorageCache of the transaction, or null: then every SLOAD asks the host."),
+        Field("slot_table", _P, "SlotTable of the transaction, or null: then every SLOAD and SSTORE calls the host."),
+        Field("log_buffer", _P, "LogBuffer of the driver, or null: then every LOG0 to LOG4 calls the host."),
     ),
 )
 
@@ -154,30 +155,67 @@ ENVIRONMENT = Record(
     ),
 )
 
-STORAGE_CACHE = Record(
-    "StorageCache",
+SLOT_TABLE = Record(
+    "SlotTable",
     (
+        Field("epoch", _U, "Below 2^32. Buckets of another epoch are empty: a new transaction adds 1."),
+        Field("mask", _U, "Number of buckets less 1; the number is a power of two."),
+        Field("buckets", _P, "64 bits each: the epoch above bit 32, below it the index of a slot; linear probing."),
+        Field("seed", _W, "Of the hash, unknown to who chooses keys."),
+        Field("slots", _P, "Slot records in the order of their first use."),
+        Field("count", _U, "Slots in use."),
+        Field("limit", _U, "Slots there is room for; then grow_slots is called."),
+        Field("undo", _P, "SlotUndo records: what a revert restores, oldest first."),
+        Field("undo_count", _U, "Undo records in use."),
+        Field("undo_limit", _U, "Undo records there is room for; then grow_slots is called."),
+        Field("generation", _U, "Grows with each checkpoint; the driver sets the running frame's when it enters it."),
         Field(
-            "epoch", _U, "Entries of another epoch are void. The driver adds 1 to void all: new transaction, revert."
+            "new_flags", _U, "Flags of a slot whose first value is known to be 0: 0 where access is tracked, else 3."
         ),
-        Field("mask", _U, "Number of entries less 1; the number is a power of two."),
-        Field("entries", _P, "StorageCacheEntry records, two-way: an entry and its neighbour."),
-        Field("dirty", _P, "Addresses of entries with a value that the host does not know yet."),
-        Field("dirty_count", _U, "How many; the driver takes them at every suspension and at a frame's end."),
-        Field("dirty_capacity", _U, "How many there is room for."),
+        Field("unknown_is_zero", _U, "1: every slot of the recipient that is not in the table is 0, for sure."),
     ),
 )
-"""Warm slots that compiled code has seen: most SLOADs and SSTOREs do not leave native code."""
+"""All slots that a transaction has touched, with what undoes changes: SLOAD and SSTORE do not leave native
+code but for the first value of a slot."""
 
-STORAGE_CACHE_ENTRY = Record(
-    "StorageCacheEntry",
+SLOT = Record(
+    "Slot",
     (
         Field("recipient", _W, "Address of the account."),
         Field("key", _W, "Slot."),
         Field("value", _W, "Current value."),
-        Field("original", _W, "Value before the transaction, where `state` tells that it is known."),
-        Field("epoch", _U, "Epoch in which the entry was made."),
-        Field("state", _U, "0: original unknown, 1: original known, 2: also dirty."),
+        Field("original", _W, "Value before the transaction."),
+        Field("flags", _U, "1: warm; 2: and it was from the start."),
+        Field("saved_at", _U, "Generation of its last undo record: within it another is not needed."),
+    ),
+)
+
+SLOT_UNDO = Record(
+    "SlotUndo",
+    (
+        Field("slot", _U, "Byte offset in the slots."),
+        Field("value", _W, "Value to restore."),
+        Field("flags", _U, "Flags to restore."),
+        Field("saved_at", _U, "Generation to restore."),
+    ),
+)
+
+LOG_BUFFER = Record(
+    "LogBuffer",
+    (
+        Field("base", _P, "LogEntry records one behind the other, each followed by its topics and data."),
+        Field("size", _U, "Bytes in use; the driver takes them when the frame suspends or ends."),
+        Field("capacity", _U, "Bytes there is room for; a log that does not fit goes to emit_log."),
+    ),
+)
+"""Logs of the running frame since it was entered: LOG0 to LOG4 do not leave native code."""
+
+LOG_ENTRY = Record(
+    "LogEntry",
+    (
+        Field("recipient", _W, "Address of the account that logs."),
+        Field("topic_count", _U, "Words behind this record, first topic first."),
+        Field("data_size", _U, "Bytes behind the topics, filled up to a multiple of 8."),
     ),
 )
 
@@ -187,13 +225,13 @@ HOST_TABLE = Record(
         Field(
             "get_storage",
             _F,
-            "SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm.",
+            "SLOAD of the recipient: writes `value`; answers 1 if the slot was cold, else 0, and makes it warm. With a slot table: the first value of a slot, at its first SLOAD or SSTORE.",
             ("key", "value"),
         ),
         Field(
             "set_storage",
             _F,
-            "SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold.",
+            "SSTORE to the recipient: answers StorageStatus, plus 256 if the slot was cold. Not called with a slot table.",
             ("key", "value"),
         ),
         Field("get_transient_storage", _F, "TLOAD of the recipient (EIP-1153): writes `value`.", ("key", "value")),
@@ -239,11 +277,12 @@ HOST_TABLE = Record(
             ("beneficiary",),
         ),
         Field("grow_memory", _F, "Make memory_capacity at least `size` bytes; may move memory_base.", ("size",)),
+        Field("grow_slots", _F, "Make room in the SlotTable for one more slot and undo record; may move all.", ()),
     ),
 )
 """Functions ``int64_t f(Frame*, void*...)``: 0 or more on success, negative on failure."""
 
-RECORDS = (FRAME, ENVIRONMENT, STORAGE_CACHE, STORAGE_CACHE_ENTRY, HOST_TABLE)
+RECORDS = (FRAME, ENVIRONMENT, SLOT_TABLE, SLOT, SLOT_UNDO, LOG_BUFFER, LOG_ENTRY, HOST_TABLE)
 
 
 def describe() -> str:

@@ -18,9 +18,8 @@ from evmaot.abi.status import CallKind, Status
 from evmaot.errors import HostError
 from evmaot.execution.hashing import create2_address, create_address
 from evmaot.execution.host_table import AccessRules, host_functions
-from evmaot.execution.journal import BALANCE, CODE, CODE_HASH, NONCE, Checkpoint, Journal
+from evmaot.execution.journal import BALANCE, CODE, CODE_HASH, NONCE, Checkpoint, Journal, Warmed
 from evmaot.execution.protocol import (
-    NO_CHANGES,
     RIPEMD160_ADDRESS,
     Environment,
     Failure,
@@ -38,7 +37,8 @@ from evmaot.execution.protocol import (
 from evmaot.runtime.environment import EnvironmentRecord
 from evmaot.runtime.frame import Frame, FramePool, Request
 from evmaot.runtime.host_table import HostTable
-from evmaot.runtime.storage_cache import StorageCache
+from evmaot.runtime.log_buffer import LogBuffer
+from evmaot.runtime.slot_table import SlotTable
 
 if TYPE_CHECKING:
     from evmaot.evm.forks import Fork, ForkParameters
@@ -111,11 +111,11 @@ class Executor:
     def __init__(self, programs: ProgramSource, observer: FrameObserver | None = None) -> None:
         self.programs = programs
         self.observer = observer
-        self.journal = Journal()
+        self._slots, self._log_buffer = SlotTable(), LogBuffer()
+        self.journal = Journal(self._slots, self._log_buffer)
         self._rules = AccessRules()
         self._table = HostTable(host_functions(self.journal, self._rules))
-        self._storage_cache = StorageCache()
-        self._pool = FramePool(self._table.address, storage_cache=self._storage_cache)
+        self._pool = FramePool(self._table.address, slot_table=self._slots, log_buffer=self._log_buffer)
         self._stack: list[_Activation] = []
         self._busy = False
         self._fork: Fork
@@ -124,7 +124,7 @@ class Executor:
         self._environment: Environment | None = None
         self._record = EnvironmentRecord()
         self._native_frames = 0
-        self._warmed: tuple[frozenset[int], frozenset[tuple[int, int]]] | None = None
+        self._warmed: Warmed | None = None
 
     def execute(self, message: Message, environment: Environment, state: StateReader, fork: Fork) -> MessageResult:
         """Run a depth-0 message.  Nothing is committed: `changes` of the result is the host's to take."""
@@ -162,8 +162,7 @@ class Executor:
             self._environment = environment
         self._native_frames = 0
         self._warmed = None
-        self._storage_cache.void()
-        self.journal.begin(state, message, clears_empty=rules.clears_empty)
+        self.journal.begin(state, message, clears_empty=rules.clears_empty, tracks_access=rules.tracks_access)
 
     def _first(self, message: Message) -> _Outcome | _Activation:
         code = message.code
@@ -189,9 +188,8 @@ class Executor:
         """The loop: enter the innermost frame, answer what it asks for, until the first one has ended."""
         if isinstance(first, _Outcome):
             return first
-        stack, table, current = self._stack, self._table, self.journal.current
-        storage_of, store = self.journal.storage_of, self.journal.store
-        take_dirty = self._storage_cache.take_dirty
+        stack, table, enter = self._stack, self._table, self.journal.enter
+        take_logs, discard_logs = self.journal.take_logs, self._log_buffer.discard
         outcome = self._enter(first)
         while True:
             if outcome is not None:
@@ -199,14 +197,14 @@ class Executor:
                     return outcome
                 _deliver(stack[-1].frame, outcome)
             activation = stack[-1]
-            current.recipient = activation.recipient
-            current.storage = storage_of(activation.recipient)
+            enter(activation.recipient, activation.checkpoint)
             status = activation.frame.run(activation.program)
             if table.error is not None:
                 raise table.take_error() or AssertionError
             if status < Status.OUT_OF_GAS and status is not Status.REVERT:
-                for key, value in take_dirty():
-                    store(current.storage, key, value)
+                take_logs()
+            else:
+                discard_logs()
             if status is Status.CALL:
                 outcome = self._call(activation)
             elif status is Status.CREATE:
@@ -218,18 +216,14 @@ class Executor:
         status, gas_left, output, _, failure, _ = outcome
         journal = self.journal
         succeeded = failure is None and status.succeeded
-        warm_addresses, warm_slots = self._warmed if self._warmed is not None else journal.warmed()
         return MessageResult(
-            status=status,
-            gas_left=gas_left,
-            output=output,
-            refund=journal.refund[0] if succeeded else 0,
-            logs=tuple(journal.logs) if succeeded else (),
-            changes=journal.changes() if succeeded else NO_CHANGES,
-            failure=failure,
-            warm_addresses=warm_addresses,
-            warm_slots=warm_slots,
-            native_frames=self._native_frames,
+            status,
+            gas_left,
+            output,
+            journal.refund[0] if succeeded else 0,
+            failure,
+            self._native_frames,
+            journal.outcome(self._warmed, succeeded=succeeded),
         )
 
     # --- into a message ---------------------------------------------------------------------------
@@ -356,9 +350,8 @@ class Executor:
         journal = self.journal
         if not self._stack:
             # EELS keeps what the outermost frame itself made warm, also when it fails.
-            self._warmed = journal.warmed()
+            self._warmed = journal.warm_image()
         journal.revert(activation.checkpoint)
-        self._storage_cache.void()
         if activation.recipient == RIPEMD160_ADDRESS and self._rules.clears_empty:
             journal.touch(RIPEMD160_ADDRESS)
 

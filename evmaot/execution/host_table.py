@@ -15,17 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 from evmaot.abi.layout import FRAME
-from evmaot.abi.status import STORAGE_COLD, AccountFlag, StorageStatus
-from evmaot.execution.journal import ABSENT, BALANCE, CODE, EXISTS, NONCE, Journal, StorageRecord
-from evmaot.execution.protocol import Log, delegate_of
+from evmaot.abi.status import AccountFlag
+from evmaot.execution.journal import ABSENT, BALANCE, CODE, EXISTS, NONCE, Journal
+from evmaot.execution.protocol import delegate_of
 from evmaot.runtime.buffers import address_of_bytes
 from evmaot.runtime.host_table import HostFunction
+from evmaot.runtime.log_buffer import encode_log
 
 COLD = int(AccountFlag.COLD)
-(
-    ASSIGNED, ADDED, DELETED, MODIFIED, DELETED_ADDED, MODIFIED_DELETED, DELETED_RESTORED, ADDED_DELETED,
-    MODIFIED_RESTORED,
-) = (int(status) for status in StorageStatus)  # fmt: skip
 _EXISTS, _ALIVE = int(AccountFlag.EXISTS), int(AccountFlag.ALIVE)
 _DELEGATED, _DELEGATE_COLD = int(AccountFlag.DELEGATED), int(AccountFlag.DELEGATE_COLD)
 _HAS_BALANCE = int(AccountFlag.HAS_BALANCE)
@@ -73,7 +70,8 @@ class AccessRules:
 
 
 def host_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFunction]:
-    """All functions of the ABI but `grow_memory`: memory beyond the runtime's reserve is refused."""
+    """The ABI's functions but `grow_memory` (memory beyond the runtime's reserve is refused) and `set_storage`
+    (the slot table takes every SSTORE)."""
     return {
         **_storage_functions(journal, rules),
         **_account_functions(journal, rules),
@@ -86,66 +84,22 @@ def host_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFuncti
     }
 
 
-def storage_status(original: int, current: int, new: int) -> int:
-    """`StorageStatus` of a write, from the values before the message, before the write and after it."""
-    if new == current:
-        return ASSIGNED
-    if current == original:
-        if original == 0:
-            return ADDED
-        return MODIFIED if new else DELETED
-    if original == 0:
-        return ASSIGNED if new else ADDED_DELETED
-    if current == 0:
-        return DELETED_RESTORED if new == original else DELETED_ADDED
-    if new == 0:
-        return MODIFIED_DELETED
-    return MODIFIED_RESTORED if new == original else ASSIGNED
-
-
 def _storage_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFunction]:
-    log, current = journal.log, journal.current
-    word_at, from_bytes, status_of = _word_at, _from_bytes, storage_status
-
-    def load(storage: StorageRecord, key: int) -> int:
-        value = storage.slots[key] = journal.state.storage(storage.address, key)
-        return value
+    current, word_at, from_bytes, ask_slot = journal.current, _word_at, _from_bytes, journal.ask_slot
 
     def get_storage(_frame: int, key_at: int, value_at: int) -> int:
+        # Once for each slot of a message: from then on it is in the slot table.
         key = from_bytes(word_at(key_at).raw, "little")
-        storage = current.storage
-        value = storage.slots.get(key)
-        if value is None:
-            value = load(storage, key)
-        word_at(value_at).raw = value.to_bytes(32, "little")
-        warm = storage.warm
-        if key in warm or not rules.tracks_access:
+        word_at(value_at).raw = ask_slot(key).to_bytes(32, "little")
+        if not rules.tracks_access:
             return 0
-        warm[key] = True
-        log.append((warm, key, ABSENT))
-        return 1
+        return 0 if (current.storage.address, key) in journal.warm_slots_at_start else 1
 
-    def set_storage(_frame: int, key_at: int, value_at: int) -> int:
-        key = from_bytes(word_at(key_at).raw, "little")
-        value = from_bytes(word_at(value_at).raw, "little")
-        storage = current.storage
-        slots = storage.slots
-        before = slots.get(key)
-        if before is None:
-            before = load(storage, key)
-        # The first write sees the value before the message: a revert restores slots, never originals.
-        original = storage.originals.setdefault(key, before)
-        if value != before:
-            log.append((slots, key, before))
-            slots[key] = value
-        warm = storage.warm
-        if key in warm or not rules.tracks_access:
-            return status_of(original, before, value)
-        warm[key] = True
-        log.append((warm, key, ABSENT))
-        return status_of(original, before, value) | STORAGE_COLD
+    def grow_slots(_frame: int) -> int:
+        journal.slots.grow()
+        return 0
 
-    return {"get_storage": get_storage, "set_storage": set_storage}
+    return {"get_storage": get_storage, "grow_slots": grow_slots}
 
 
 def _transient_functions(journal: Journal) -> dict[str, HostFunction]:
@@ -262,7 +216,8 @@ def _get_block_hash(journal: Journal, rules: AccessRules) -> HostFunction:
 
 
 def _emit_log(journal: Journal) -> HostFunction:
-    logs, current, word_at, pointer_at, from_bytes = journal.logs, journal.current, _word_at, _pointer_at, _from_bytes
+    """A log that does not fit into the buffer: what is there comes first."""
+    current, word_at, pointer_at = journal.current, _word_at, _pointer_at
     range_at = (ctypes.c_char * 16).from_address
     unpack, string_at = _LOG_RANGE.unpack, ctypes.string_at
 
@@ -270,9 +225,9 @@ def _emit_log(journal: Journal) -> HostFunction:
         offset, size = unpack(range_at(frame + _LOG_RANGE_OFFSET).raw)
         # SAFETY: compiled code has grown memory to hold the data before it calls.
         data = string_at(pointer_at(frame + _MEMORY_BASE_OFFSET).value + offset, size) if size else b""
-        count = pointer_at(count_at).value
-        topics = tuple([from_bytes(word_at(topics_at + 32 * index).raw, "little") for index in range(count)])
-        logs.append(Log(current.recipient, topics, data))
+        topics = [word_at(topics_at + 32 * index).raw for index in range(pointer_at(count_at).value)]
+        journal.take_logs()
+        journal.log_entries.append(encode_log(current.recipient, topics, data))
         return 0
 
     return emit_log

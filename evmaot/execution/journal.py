@@ -4,7 +4,8 @@ Job: accounts, storage, transient storage, warm sets, logs, refund, created, des
 accounts of one depth-0 message, over a lazily read `StateReader`.  Invariants: `checkpoint` is O(1) and
 `revert` costs what changed since, never what exists; what was read from the host stays (a revert does not
 change the world before the message), and is read once.  Every change of a container goes through
-`log`: an entry is (container, key, value before or ABSENT).  May import: execution.protocol, hashing.
+`log`: an entry is (container, key, value before or ABSENT); slots and their undo records are in the slot
+table, which compiled code shares.  May import: execution.protocol, hashing, `evmaot.runtime`.
 
 Containers are plain dicts and lists because host callbacks read them directly (`host_table`).
 """
@@ -17,6 +18,8 @@ from typing import Any, Final
 
 from evmaot.execution.hashing import keccak256
 from evmaot.execution.protocol import NO_CHANGES, RIPEMD160_ADDRESS, Account, Changes, Log, Message, StateReader
+from evmaot.runtime.log_buffer import LogBuffer, decode_logs
+from evmaot.runtime.slot_table import GENERATION, UNKNOWN_IS_ZERO, WARM, SlotTable, touched_slots
 
 NONCE: Final = 0
 BALANCE: Final = 1
@@ -35,27 +38,32 @@ class Absent:
 
 ABSENT: Final = Absent()
 Undo = tuple[Any, Any, Any]
-Checkpoint = tuple[int, int]
-"""Lengths of the undo log and of the logs."""
+Checkpoint = tuple[int, int, int, int]
+"""Lengths of the undo log and of the log entries, mark of the slot table, generation."""
+Warmed = tuple[tuple[int, ...], bytes]
+"""Addresses that became warm, and the image of the slot table."""
+ASKS_BEFORE_EMPTY = 4
+"""Slots of one account after which the host is asked whether it has any."""
 
 EMPTY_CODE_HASH = keccak256(b"")
 """keccak-256 of no code."""
 
 
 class StorageRecord:
-    """Storage of one account."""
+    """What Python keeps of one account's storage; its slots are in the slot table."""
 
-    __slots__ = ("address", "originals", "slots", "transient", "warm", "warm_at_start")
+    __slots__ = ("address", "asked", "transient", "unknown_is_zero")
 
     def __init__(self, address: int) -> None:
         self.address = address
-        self.slots: dict[int, int] = {}
-        """Values now, of every slot that was read or written."""
-        self.originals: dict[int, int] = {}
-        """Values before the message, of every slot that was written."""
-        self.warm: dict[int, bool] = {}
-        self.warm_at_start = 0
+        self.asked = 0
+        """Slots that the host was asked for."""
+        self.unknown_is_zero = 0
+        """1: the account had no storage before the message."""
         self.transient: dict[int, int] = {}
+
+
+_NO_STORAGE = StorageRecord(0)
 
 
 class Current:
@@ -65,7 +73,7 @@ class Current:
 
     def __init__(self) -> None:
         self.recipient = 0
-        self.storage = StorageRecord(0)
+        self.storage = _NO_STORAGE
         self.beneficiary = 0
         """Of the last SELFDESTRUCT."""
 
@@ -79,8 +87,7 @@ class Journal:
     __slots__ = (
         "_before",
         "_clears_empty",
-        "_last_warm_addresses",
-        "_last_warm_slots",
+        "_generation",
         "_storages",
         "_warm_at_start",
         "accounts",
@@ -88,16 +95,22 @@ class Journal:
         "current",
         "destroyed",
         "log",
-        "logs",
+        "log_buffer",
+        "log_entries",
         "refund",
+        "slots",
         "state",
         "touched",
         "warm",
+        "warm_slots_at_start",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, slots: SlotTable | None = None, log_buffer: LogBuffer | None = None) -> None:
         self.log: list[Undo] = []
-        self.logs: list[Log] = []
+        self.slots = SlotTable() if slots is None else slots
+        self.log_buffer = LogBuffer() if log_buffer is None else log_buffer
+        self.log_entries: list[bytes] = []
+        """What `decode_logs` reads, as it was taken of the buffer."""
         self.accounts: dict[int, AccountRecord] = {}
         self.warm: dict[int, bool] = {}
         self.created: dict[int, bool] = {}
@@ -110,52 +123,81 @@ class Journal:
         self._before: dict[int, Account | None] = {}
         self._storages: dict[int, StorageRecord] = {}
         self._warm_at_start = 0
+        self._generation = 0
         self._clears_empty = False
+        self.warm_slots_at_start: frozenset[tuple[int, int]] = frozenset()
 
-    def begin(self, state: StateReader, message: Message, *, clears_empty: bool) -> None:
-        """Forget everything and start a message.  `clears_empty`: empty accounts do not persist (EIP-161)."""
+    def begin(self, state: StateReader, message: Message, *, clears_empty: bool, tracks_access: bool = True) -> None:
+        """Forget everything and start a message.
+
+        `clears_empty`: empty accounts do not persist (EIP-161); `tracks_access`: cold and warm (EIP-2929).
+        """
         self.forget()
         self.state = state
         self._clears_empty = clears_empty
+        self.slots.begin(tracks_access=tracks_access)
+        self.log_buffer.discard()
         warm = self.warm
         for address in message.warm_addresses:
             warm[address] = True
         self._warm_at_start = len(warm)
-        for address, key in message.warm_slots:
-            self.storage_of(address).warm[key] = True
+        if message.warm_slots:
+            self.warm_slots_at_start = frozenset(message.warm_slots)
         for address, slots in message.transient.items():
             self.storage_of(address).transient.update(slots)
-        for record in self._storages.values():
-            record.warm_at_start = len(record.warm)
 
     def forget(self) -> None:
         """Drop all that the last message left: nothing of it may reach the next."""
-        for container in (
-            self.log, self.logs, self.accounts, self.warm, self.created, self.destroyed, self.touched,
-            self._before, self._storages,
-        ):  # fmt: skip
-            container.clear()
+        self.log.clear()
+        self.log_entries.clear()
+        self.accounts.clear()
+        self._before.clear()
+        self._storages.clear()
+        self.warm.clear()
+        self.created.clear()
+        self.destroyed.clear()
+        self.touched.clear()
         self.refund[0] = 0
-        self.current.storage = StorageRecord(0)
+        self.warm_slots_at_start = frozenset()
+        self._generation = 0
+        self.current.storage = _NO_STORAGE
 
     # --- undo -------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
         """A point to come back to."""
-        return len(self.log), len(self.logs)
+        self._generation += 1
+        return len(self.log), len(self.log_entries), self.slots.mark, self._generation
+
+    def enter(self, recipient: int, checkpoint: Checkpoint) -> None:
+        """A frame is about to run, for the first time or again; `checkpoint` is from its start."""
+        current = self.current
+        current.recipient = recipient
+        current.storage = storage = self.storage_of(recipient)
+        cells = self.slots.cells
+        cells[GENERATION] = checkpoint[3]
+        cells[UNKNOWN_IS_ZERO] = storage.unknown_is_zero
 
     def revert(self, checkpoint: Checkpoint) -> None:
         """Undo everything since the checkpoint, newest first."""
         log = self.log
-        mark, log_count = checkpoint
-        for index in range(len(log) - 1, mark - 1, -1):
-            container, key, before = log[index]
-            if before is ABSENT:
-                del container[key]
-            else:
-                container[key] = before
-        del log[mark:]
-        del self.logs[log_count:]
+        mark, entry_count, slot_mark, _ = checkpoint
+        if len(log) > mark:
+            for index in range(len(log) - 1, mark - 1, -1):
+                container, key, before = log[index]
+                if before is ABSENT:
+                    del container[key]
+                else:
+                    container[key] = before
+            del log[mark:]
+        self.slots.revert(slot_mark)
+        del self.log_entries[entry_count:]
+
+    def take_logs(self) -> None:
+        """Take what the running frame has logged; it counts until a revert."""
+        entries = self.log_buffer.take()
+        if entries:
+            self.log_entries.append(entries)
 
     # --- accounts ---------------------------------------------------------------------------------
 
@@ -211,8 +253,7 @@ class Journal:
 
     def is_empty_and_exists(self, address: int) -> bool:
         """Whether EIP-161 lets a touch delete the account."""
-        record = self.account(address)
-        return bool(record[EXISTS]) and not (record[NONCE] or record[BALANCE] or record[CODE])
+        return _is_empty_and_exists(self.account(address))
 
     def touch(self, address: int) -> None:
         """Touch an account that exists and is empty (EIP-161); any other touch has no effect."""
@@ -246,62 +287,128 @@ class Journal:
             record = self._storages[address] = StorageRecord(address)
         return record
 
-    def store(self, storage: StorageRecord, key: int, value: int) -> None:
-        """Write a slot that compiled code has changed: it is warm, and its status is known already."""
-        slots = storage.slots
-        before = slots[key]
-        storage.originals.setdefault(key, before)
-        if value != before:
-            self.log.append((slots, key, before))
-            slots[key] = value
-
     def has_storage(self, address: int) -> bool:
         """Whether a create at this address collides with storage (EIP-7610)."""
-        record = self._storages.get(address)
-        if record is not None and any(record.slots.values()):
+        if address in self._storages and any(self.storage(address).values()):
             return True
         return self.state.has_storage(address)
 
+    def ask_slot(self, key: int) -> int:
+        """The first value of a slot of the running frame's account."""
+        storage = self.current.storage
+        asked = storage.asked = storage.asked + 1
+        if asked == ASKS_BEFORE_EMPTY:
+            self._look_for_storage(storage)
+        return self.state.storage(storage.address, key)
+
+    def _look_for_storage(self, storage: StorageRecord) -> None:
+        """Many slots of one account: if it had none, compiled code need not ask again."""
+        storage_is_empty = getattr(self.state, "storage_is_empty", None)
+        if storage_is_empty is None or not storage_is_empty(storage.address):
+            return
+        if any(address == storage.address for address, _ in self.warm_slots_at_start):
+            return  # compiled code would take them for cold
+        storage.unknown_is_zero = self.slots.cells[UNKNOWN_IS_ZERO] = 1
+
     # --- the end ----------------------------------------------------------------------------------
 
+    def warm_image(self) -> Warmed:
+        """What became warm so far, for `Outcome`."""
+        return tuple(islice(self.warm, self._warm_at_start, None)), self.slots.image()
+
+    # What follows is for observers: a message's result has the same.
+
     def warmed(self) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
-        """Addresses and slots that became warm, without those that were from the start."""
-        slots = [
-            (address, key)
-            for address, record in self._storages.items()
-            for key in islice(record.warm, record.warm_at_start, None)
-        ]
-        return frozenset(islice(self.warm, self._warm_at_start, None)), frozenset(slots)
+        """Addresses and slots that became warm so far, without those that were from the start."""
+        outcome = self.outcome(None, succeeded=False)
+        return outcome.warm_addresses(), outcome.warm_slots()
+
+    @property
+    def logs(self) -> tuple[Log, ...]:
+        """Logs so far."""
+        return _logs_of(self.log_entries)
+
+    def storage(self, address: int) -> dict[int, int]:
+        """Slots of an account that were touched, as they are now."""
+        return {slot.key: slot.value for slot in touched_slots(self.slots.image()) if slot.recipient == address}
+
+    def outcome(self, warmed: Warmed | None, *, succeeded: bool) -> Outcome:
+        """What the message did, as it is now; `warmed` where the revert of the message undid it."""
+        if not succeeded:
+            return Outcome(warmed or self.warm_image(), [], None)
+        changed = None
+        if self.log or self.touched or self.slots.mark:
+            changed = (
+                self.accounts.copy(), self._before.copy(), self._storages.copy(), frozenset(self.created),
+                frozenset(self.destroyed), self.touched.copy(), self._clears_empty,
+            )  # fmt: skip
+        return Outcome(warmed or self.warm_image(), self.log_entries.copy(), changed)
 
     def changes(self) -> Changes:
         """What differs from what the host said."""
-        if not self.log and not self.touched:
+        return self.outcome(None, succeeded=True).changes()
+
+
+def _is_empty_and_exists(record: AccountRecord) -> bool:
+    return bool(record[EXISTS]) and not (record[NONCE] or record[BALANCE] or record[CODE])
+
+
+class Outcome:
+    """What a message has done, read when somebody asks.
+
+    It shares account records with the journal, which drops them at the message's end and never reuses them.
+    """
+
+    __slots__ = ("_changed", "_log_entries", "_slots", "_warm_addresses")
+
+    def __init__(self, warmed: Warmed, log_entries: list[bytes], changed: tuple[Any, ...] | None) -> None:
+        self._warm_addresses, self._slots = warmed
+        self._log_entries = log_entries
+        self._changed = changed
+
+    def logs(self) -> tuple[Log, ...]:
+        """Logs, oldest first."""
+        return _logs_of(self._log_entries)
+
+    def warm_addresses(self) -> frozenset[int]:
+        """Addresses that became warm, without those that were from the start."""
+        return frozenset(self._warm_addresses)
+
+    def warm_slots(self) -> frozenset[tuple[int, int]]:
+        """Slots that became warm, without those that were from the start."""
+        return frozenset([(slot.recipient, slot.key) for slot in touched_slots(self._slots) if slot.flags == WARM])
+
+    def changes(self) -> Changes:
+        """What differs from what the host said."""
+        if self._changed is None:
             return NO_CHANGES
-        storage: dict[int, Mapping[int, int]] = {}
-        transient: dict[int, Mapping[int, int]] = {}
-        for address, record in self._storages.items():
-            slots = record.slots
-            changed = {key: slots[key] for key, original in record.originals.items() if slots[key] != original}
-            if changed:
-                storage[address] = changed
-            if record.transient:
-                transient[address] = dict(record.transient)
+        accounts, before, storages, created, destroyed, touched, clears_empty = self._changed
+        storage: dict[int, dict[int, int]] = {}
+        for slot in touched_slots(self._slots):
+            if slot.value != slot.original:
+                storage.setdefault(slot.recipient, {})[slot.key] = slot.value
         return Changes(
-            accounts=dict(self._changed_accounts()),
+            accounts=dict(_changed_accounts(accounts, before, clears_empty)),
             storage=storage,
-            transient=transient,
-            created=frozenset(self.created),
-            destroyed=frozenset(self.destroyed),
-            touched=frozenset(address for address in self.touched if self.is_empty_and_exists(address)),
+            transient={address: dict(record.transient) for address, record in storages.items() if record.transient},
+            created=created,
+            destroyed=destroyed,
+            touched=frozenset([address for address in touched if _is_empty_and_exists(accounts[address])]),
         )
 
-    def _changed_accounts(self) -> Iterable[tuple[int, Account | None]]:
-        clears_empty = self._clears_empty
-        for address, (nonce, balance, code, code_hash, exists) in self.accounts.items():
-            before = self._before[address]
-            if before is None:
-                if exists and not (clears_empty and not (nonce or balance or code)):
-                    yield address, Account(nonce, balance, code, code_hash)
-            elif nonce != before.nonce or balance != before.balance or code != before.code:
-                is_empty = not (nonce or balance or code)
-                yield address, None if clears_empty and is_empty else Account(nonce, balance, code, code_hash)
+
+def _logs_of(log_entries: Iterable[bytes]) -> tuple[Log, ...]:
+    return tuple([Log(*log) for entries in log_entries for log in decode_logs(entries)])
+
+
+def _changed_accounts(
+    accounts: Mapping[int, AccountRecord], befores: Mapping[int, Account | None], clears_empty: bool
+) -> Iterable[tuple[int, Account | None]]:
+    for address, (nonce, balance, code, code_hash, exists) in accounts.items():
+        before = befores[address]
+        if before is None:
+            if exists and not (clears_empty and not (nonce or balance or code)):
+                yield address, Account(nonce, balance, code, code_hash)
+        elif nonce != before.nonce or balance != before.balance or code != before.code:
+            is_empty = not (nonce or balance or code)
+            yield address, None if clears_empty and is_empty else Account(nonce, balance, code, code_hash)

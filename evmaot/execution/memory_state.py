@@ -55,6 +55,10 @@ class MemoryState:
         """Whether any slot is set."""
         return bool(self.storages.get(address))
 
+    def storage_is_empty(self, address: int) -> bool:
+        """Whether every slot is 0."""
+        return not self.storages.get(address)
+
     def block_hash(self, number: int) -> int:
         """Hash of a block, as the function given at the start has it."""
         return self._block_hash(number)

@@ -82,7 +82,9 @@ class PrecompileResult(NamedTuple):
 class StateReader(Protocol):
     """The world before a message, read lazily, each thing at most once in a message.
 
-    What a method raises surfaces unchanged in the caller of the executor.
+    What a method raises surfaces unchanged in the caller of the executor.  A reader that knows for sure when
+    an account has no storage at all may also have ``storage_is_empty(address: int) -> bool``, True only if every
+    slot is 0: then compiled code reads and writes fresh storage without asking for each slot.
     """
 
     @property
@@ -256,23 +258,98 @@ class Changes:
 NO_CHANGES = Changes({}, {}, {}, frozenset(), frozenset(), frozenset())
 
 
-@dataclass(frozen=True, slots=True)
-class MessageResult:
-    """How a depth-0 message ended.  After a failure `changes` is empty, and so are logs and refund."""
+class MessageOutcome(Protocol):
+    """What a message did, computed when it is asked for."""
 
-    status: Status
-    gas_left: int
-    output: bytes
-    """What RETURN or REVERT gave; the deposited code of a create."""
-    refund: int
-    logs: tuple[Log, ...]
-    changes: Changes
-    failure: Failure | None
-    warm_addresses: frozenset[int]
-    """Addresses that became warm, without those that were from the start (EIP-2929)."""
-    warm_slots: frozenset[tuple[int, int]]
-    native_frames: int
-    """Frames that ran compiled code."""
+    def logs(self) -> tuple[Log, ...]:
+        """As `MessageResult.logs`."""
+        ...
+
+    def changes(self) -> Changes:
+        """As `MessageResult.changes`."""
+        ...
+
+    def warm_addresses(self) -> frozenset[int]:
+        """As `MessageResult.warm_addresses`."""
+        ...
+
+    def warm_slots(self) -> frozenset[tuple[int, int]]:
+        """As `MessageResult.warm_slots`."""
+        ...
+
+
+class MessageResult:
+    """How a depth-0 message ended.  After a failure `changes` is empty, and so are logs and refund.
+
+    What costs to build (logs, changes, warm sets) is built when it is first read, from what the journal
+    left; it never changes, whatever the executor does next.
+    """
+
+    __slots__ = (
+        "_changes",
+        "_logs",
+        "_outcome",
+        "_warm_addresses",
+        "_warm_slots",
+        "failure",
+        "gas_left",
+        "native_frames",
+        "output",
+        "refund",
+        "status",
+    )
+
+    def __init__(
+        self,
+        status: Status,
+        gas_left: int,
+        output: bytes,
+        refund: int,
+        failure: Failure | None,
+        native_frames: int,
+        outcome: MessageOutcome,
+    ) -> None:
+        self.status = status
+        self.gas_left = gas_left
+        self.output = output
+        """What RETURN or REVERT gave; the deposited code of a create."""
+        self.refund = refund
+        self.failure = failure
+        self.native_frames = native_frames
+        """Frames that ran compiled code."""
+        self._outcome = outcome
+        self._logs: tuple[Log, ...] | None = None
+        self._changes: Changes | None = None
+        self._warm_addresses: frozenset[int] | None = None
+        self._warm_slots: frozenset[tuple[int, int]] | None = None
+
+    @property
+    def logs(self) -> tuple[Log, ...]:
+        """Logs, oldest first."""
+        if self._logs is None:
+            self._logs = self._outcome.logs()
+        return self._logs
+
+    @property
+    def changes(self) -> Changes:
+        """What differs from what the reader said."""
+        if self._changes is None:
+            self._changes = self._outcome.changes()
+        return self._changes
+
+    @property
+    def warm_addresses(self) -> frozenset[int]:
+        """Addresses that became warm, without those that were from the start (EIP-2929)."""
+        if self._warm_addresses is None:
+            self._warm_addresses = self._outcome.warm_addresses()
+        return self._warm_addresses
+
+    @property
+    def warm_slots(self) -> frozenset[tuple[int, int]]:
+        """Pairs of address and key that became warm, without those that were from the start."""
+        if self._warm_slots is None:
+            self._warm_slots = self._outcome.warm_slots()
+        return self._warm_slots
 
     @property
     def succeeded(self) -> bool:

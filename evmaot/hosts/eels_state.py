@@ -235,6 +235,10 @@ class EelsState:
         """Whether any slot is set."""
         return bool(self._types.state.account_has_storage(self._state, address.to_bytes(20, "big")))
 
+    def storage_is_empty(self, address: int) -> bool:
+        """Whether every slot is 0: EELS has a trie for each account with storage."""
+        return not self.has_storage(address)
+
     def block_hash(self, number: int) -> int:
         """Hash of one of the last 256 blocks."""
         block = self._message.block_env

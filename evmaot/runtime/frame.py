@@ -23,8 +23,9 @@ from evmaot.runtime.buffers import FORMATS
 from evmaot.runtime.buffers import address_of_bytes as address_of_bytes
 from evmaot.runtime.environment import EnvironmentRecord as EnvironmentRecord
 from evmaot.runtime.host_table import refusing_host_table
+from evmaot.runtime.log_buffer import LogBuffer
 from evmaot.runtime.memory import RESERVE_BYTES, MemoryRange, map_anonymous
-from evmaot.runtime.storage_cache import StorageCache
+from evmaot.runtime.slot_table import SlotTable
 
 if TYPE_CHECKING:
     from evmaot.runtime.program import CompiledProgram
@@ -45,7 +46,7 @@ _SLOT_BYTES = _STACK_BYTES + -(-FRAME.size_bytes // 64) * 64
 
 _START_FIELDS = (
     "gas stack_base memory_base memory_capacity input input_size code code_size environment host_table "
-    "host_handle is_static depth recipient sender value storage_cache"
+    "host_handle is_static depth recipient sender value slot_table log_buffer"
 ).split()
 """Fields that `Frame.start` sets, in record order; all others are set to 0 by the same store."""
 _REQUEST_FIELDS = (
@@ -225,7 +226,8 @@ class Frame:
                 recipient.to_bytes(32, "little"),
                 sender.to_bytes(32, "little"),
                 value.to_bytes(32, "little"),
-                pool._storage_cache_address,
+                pool._slot_table_address,
+                pool._log_buffer_address,
             )
         except (struct.error, OverflowError) as error:
             raise HostError("bad_frame_value", "a value does not fit the frame", cause=str(error)) from error
@@ -382,8 +384,9 @@ class FramePool:
     `host_table_address` is that of a HostTable record, which the caller keeps alive; 0 means a table
     whose functions all refuse.  `reserve_bytes` is the address range for EVM memory (halved until the system
     grants it); memory that a frame has paid for beyond it ends in Status.MEMORY_LIMIT, unless the host's
-    own `grow_memory` knows better.  With a `storage_cache`, which the host must void at each revert,
-    SLOADs of warm slots do not leave native code.
+    own `grow_memory` knows better.  With a `slot_table`, which the host must restore at each revert,
+    SLOADs and SSTOREs stay in native code but for a slot's first value; with a `log_buffer`, which the host
+    must empty each time that a frame suspends or ends, LOGs do.
     """
 
     __slots__ = (
@@ -393,9 +396,11 @@ class FramePool:
         "_host_table",
         "_host_table_address",
         "_live",
+        "_log_buffer",
+        "_log_buffer_address",
         "_memory",
-        "_storage_cache",
-        "_storage_cache_address",
+        "_slot_table",
+        "_slot_table_address",
     )
 
     def __init__(
@@ -403,7 +408,8 @@ class FramePool:
         host_table_address: int = 0,
         *,
         reserve_bytes: int = RESERVE_BYTES,
-        storage_cache: StorageCache | None = None,
+        slot_table: SlotTable | None = None,
+        log_buffer: LogBuffer | None = None,
     ) -> None:
         self._host_table = None if host_table_address else refusing_host_table()
         self._host_table_address = host_table_address or refusing_host_table().address
@@ -411,8 +417,10 @@ class FramePool:
         self._buffer = map_anonymous(FRAME_LIMIT * _SLOT_BYTES)
         self._buffer_address = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
         self._memory = MemoryRange(reserve_bytes)
-        self._storage_cache = storage_cache
-        self._storage_cache_address = storage_cache.address if storage_cache is not None else 0
+        self._slot_table = slot_table
+        self._slot_table_address = slot_table.address if slot_table is not None else 0
+        self._log_buffer = log_buffer
+        self._log_buffer_address = log_buffer.address if log_buffer is not None else 0
         self._frames: list[Frame] = []
         self._live = 0
 

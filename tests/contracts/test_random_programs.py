@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 
 from evmaot.evm.forks import FORKS
-from evmaot.runtime.storage_cache import StorageCache
+from evmaot.runtime.log_buffer import LogBuffer
+from evmaot.runtime.slot_table import SlotTable
 from tests.support.eels_message import EELS_FORKS, assert_same
 from tests.support.native import BOTH_TIERS, Call, executor, world_of
 from tests.support.random_programs import FLAVOURS, random_call, random_jumps
@@ -60,15 +61,17 @@ def test_unstructured_jumps_go_where_eels_goes(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (4, 3)])
-def test_a_storage_cache_that_is_too_small_changes_nothing(
-    size: tuple[int, int], seed: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [(1, 1, 0), (2, 1, 100), (1, 3, 300)])
+def test_tables_that_start_too_small_change_nothing(
+    size: tuple[int, int, int], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With few entries and little room for dirty ones, every path of the cache's helpers is taken."""
-    monkeypatch.setattr("evmaot.execution.executor.StorageCache", lambda: StorageCache(*size))
+    """With room for few slots, undo records and logs, every path of the helpers is taken."""
+    monkeypatch.setattr("evmaot.execution.executor.SlotTable", lambda: SlotTable(*size[:2]))
+    monkeypatch.setattr("evmaot.execution.executor.LogBuffer", lambda: LogBuffer(size[2]))
     executor.cache_clear()
     try:
         fork = ("osaka", "berlin", "istanbul", "frontier")[seed % 4]
         assert_same(random_call(seed, fork, flavour="storage", gas=600_000), fork, ("optimised",))
+        assert_same(random_call(seed, fork, gas=600_000), fork, ("optimised",))
     finally:
         executor.cache_clear()

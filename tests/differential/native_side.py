@@ -165,7 +165,7 @@ class FrameRecorder:
                 warm_addresses, warm_slots = journal.warmed()
                 warm_addresses |= self._warm[0]
                 warm_slots |= self._warm[1]
-            storage = {**self._storages.get(start.recipient, {}), **journal.storage_of(start.recipient).slots}
+            storage = {**self._storages.get(start.recipient, {}), **journal.storage(start.recipient)}
             row = row._replace(
                 refund=journal.refund[0] - refund,
                 logs=tuple((log.address, log.topics, log.data) for log in journal.logs[logs:]),

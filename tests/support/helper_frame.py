@@ -7,7 +7,8 @@ import ctypes
 from evmaot.abi.layout import FRAME
 from evmaot.codegen.options import Tier
 from evmaot.runtime.host_table import HostFunction, HostTable
-from evmaot.runtime.storage_cache import StorageCache
+from evmaot.runtime.log_buffer import LogBuffer
+from evmaot.runtime.slot_table import GENERATION, SlotTable
 from tests.support.builtins_jit import from_native, load_builtins, to_native
 
 STACK_WORDS = 32
@@ -16,10 +17,16 @@ STACK_WORDS = 32
 class HelperFrame:
     """A frame that no code runs in; helpers are called on it directly."""
 
-    def __init__(self, cache: StorageCache | None = None, tier: Tier = Tier.OPTIMISED, **host: HostFunction) -> None:
+    def __init__(
+        self,
+        slots: SlotTable | None = None,
+        tier: Tier = Tier.OPTIMISED,
+        logs: LogBuffer | None = None,
+        **host: HostFunction,
+    ) -> None:
         self.builtins = load_builtins(tier)
         self.table = HostTable(host)
-        self.cache = cache
+        self.slots, self.logs = slots, logs
         self._record = (ctypes.c_uint64 * (FRAME.size_bytes // 8))()
         self._stack = (ctypes.c_uint64 * (4 * STACK_WORDS))()
         self._memory = (ctypes.c_uint8 * 4096)()
@@ -27,8 +34,12 @@ class HelperFrame:
         self.set("host_table", self.table.address)
         self.set("memory_base", ctypes.addressof(self._memory))
         self.set("memory_capacity", len(self._memory))
-        if cache is not None:
-            self.set("storage_cache", cache.address)
+        if slots is not None:
+            slots.begin(tracks_access=True)
+            slots.cells[GENERATION] = 1
+            self.set("slot_table", slots.address)
+        if logs is not None:
+            self.set("log_buffer", logs.address)
 
     def set(self, name: str, value: int) -> None:
         """Store a 64-bit field."""

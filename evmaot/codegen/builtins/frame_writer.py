@@ -62,12 +62,19 @@ class FrameWriter(Writer):
         """Call a host function; its answer, never negative."""
         return self.host_at(str(HOST_TABLE.offset(name)), *arguments)
 
-    def host_at(self, offset: str, *arguments: str) -> str:
-        """The same by byte offset in the table."""
+    def ask_host(self, name: str, *arguments: str) -> str:
+        """The same, but the caller looks whether the answer is negative."""
+        return self._call_host(str(HOST_TABLE.offset(name)), *arguments)
+
+    def _call_host(self, offset: str, *arguments: str) -> str:
         table = self.get("host_table", "ptr")
         target = self.value(f"load ptr, ptr {self.address(table, offset)}, align 8")
         rest = "".join(f", ptr {argument}" for argument in arguments)
-        answer = self.value(f"call i64 {target}(ptr %frame{rest})")
+        return self.value(f"call i64 {target}(ptr %frame{rest})")
+
+    def host_at(self, offset: str, *arguments: str) -> str:
+        """The same by byte offset in the table."""
+        answer = self._call_host(offset, *arguments)
         self.fail_if(self.compare("slt", answer, "0"), Status.HOST_ERROR)
         return answer
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from evmaot.abi.layout import LOG_BUFFER, LOG_ENTRY
 from evmaot.abi.status import AccountFlag, Status
 from evmaot.codegen.builtins.frame_writer import FrameWriter, surcharge
-from evmaot.codegen.builtins.writer import function
+from evmaot.codegen.builtins.writer import UNLIKELY, function
 from evmaot.target import Target
 
 MEMORY_LIMIT_BYTES = 1 << 42
@@ -125,15 +126,50 @@ def _extcodecopy(_: Target) -> str:
 
 
 def _log(_: Target) -> str:
-    """LOGn: offset, size, n topics."""
+    """LOGn: offset, size, n topics.  Into the driver's buffer, or to the host where there is no room."""
     w = FrameWriter()
-    topics = w.slot("[4 x i256]", 16)
-    count = w.slot("i64", 8)
     w.fail_if_static()
     gas = w.memory_range("%gas", w.operand(0), w.operand(1))
     size = w.low64(w.operand(1))
     gas = w.charge(gas, w.op("mul", size, "%byte_price"))
-    # Four words below the size are always inside the stack's allocation or unused: copy only `count`.
+    buffer = w.get("log_buffer", "ptr")
+    ask, look, write = w.label(), w.label(), w.label()
+    w.branch(w.compare("eq", buffer, "null", "ptr"), ask, look, UNLIKELY)
+    w.start(look)
+    used, capacity = (w.load(buffer, LOG_BUFFER.offset(name)) for name in ("size", "capacity"))
+    topics_end = w.op("add", w.op("shl", "%count", "5"), str(LOG_ENTRY.size_bytes))
+    padded = w.op("and", w.op("add", size, "7"), "-8")  # sizes are below MEMORY_LIMIT_BYTES: no overflow
+    end = w.op("add", w.op("add", used, topics_end), padded)
+    w.branch(w.compare("ugt", end, capacity), ask, write, UNLIKELY)
+    w.start(write)
+    entry = w.address(w.load(buffer, LOG_BUFFER.offset("base"), "ptr"), used)
+    w.store(w.get("recipient", "i256"), entry, LOG_ENTRY.offset("recipient"), "i256")
+    w.store("%count", entry, LOG_ENTRY.offset("topic_count"))
+    w.store(size, entry, LOG_ENTRY.offset("data_size"))
+    _copy_topics(w, w.address(entry, str(LOG_ENTRY.size_bytes)))
+    # The offset of no data is any word: nothing may be computed from it.
+    offset = w.select(w.compare("eq", size, "0"), "0", w.low64(w.operand(0)))
+    destination = w.address(entry, topics_end)
+    w.do(f"call void @evmaot_move(ptr {destination}, ptr {w.memory_at(offset)}, i64 {size})")
+    w.store(end, buffer, LOG_BUFFER.offset("size"))
+    w.do(f"ret i64 {gas}")
+    w.start(ask)
+    w.do(f"ret i64 {_log_by_host(w, gas, size)}")
+    return function("i64 @evmaot_log(ptr %frame, ptr %sp, i64 %gas, i64 %count, i64 %byte_price)", w.text())
+
+
+def _log_by_host(w: FrameWriter, gas: str, size: str) -> str:
+    topics, count = w.slot("[4 x i256]", 16), w.slot("i64", 8)
+    _copy_topics(w, topics)
+    w.set("request_input_offset", w.low64(w.operand(0)))
+    w.set("request_input_size", size)
+    w.do(f"store i64 %count, ptr {count}, align 8")
+    w.host("emit_log", topics, count)
+    return gas
+
+
+def _copy_topics(w: FrameWriter, destination: str) -> None:
+    """The `%count` words below the size; ends in a block of its own."""
     head, body, done = w.label(), w.label(), w.label()
     before = w.block
     w.jump(head)
@@ -144,16 +180,10 @@ def _log(_: Target) -> str:
     w.start(body)
     down = w.op("sub", str(-_WORD * 3), w.op("shl", index, "5"))
     topic = w.word(w.address("%sp", down))
-    w.do(f"store i256 {topic}, ptr {w.address(topics, w.op('shl', index, '5'))}, align 16")
+    w.do(f"store i256 {topic}, ptr {w.address(destination, w.op('shl', index, '5'))}, align 8")
     w.define(following, f"add i64 {index}, 1")
     w.jump(head)
     w.start(done)
-    w.set("request_input_offset", w.low64(w.operand(0)))
-    w.set("request_input_size", size)
-    w.do(f"store i64 %count, ptr {count}, align 8")
-    w.host("emit_log", topics, count)
-    w.do(f"ret i64 {gas}")
-    return function("i64 @evmaot_log(ptr %frame, ptr %sp, i64 %gas, i64 %count, i64 %byte_price)", w.text())
 
 
 def _output(_: Target) -> str:

@@ -1,177 +1,199 @@
 """Helpers that read and write the world: storage, transient storage, accounts, block and blob hashes.
 
 Job: the host's functions behind gas.  Effects on the world may come before their charge, because a
-halt reverts them.  The storage cache holds warm slots of the transaction, so that most SLOADs and
-SSTOREs do not leave native code.  May import: `evmaot.abi`, `builtins.frame_writer`, `builtins.writer`.
+halt reverts them.  The slot table holds all slots that the transaction has touched and what undoes their
+changes, so that SLOADs and SSTOREs do not leave native code but for a slot's first value.
+May import: `evmaot.abi`, `builtins.frame_writer`, `builtins.writer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from evmaot.abi.layout import ENVIRONMENT, STORAGE_CACHE, STORAGE_CACHE_ENTRY
-from evmaot.abi.status import STORAGE_COLD, AccountFlag, StorageStatus
+from evmaot.abi.layout import ENVIRONMENT, SLOT, SLOT_TABLE, SLOT_UNDO
+from evmaot.abi.status import STORAGE_COLD, AccountFlag, Status, StorageStatus
 from evmaot.codegen.builtins.frame_writer import FrameWriter, surcharge
 from evmaot.codegen.builtins.writer import UNLIKELY, function
 from evmaot.target import Target
 
-_ENTRY = STORAGE_CACHE_ENTRY.offset
-_DIRTY = 2
-"""Value of an entry's `state`."""
+_TABLE, _SLOT, _UNDO = SLOT_TABLE.offset, SLOT.offset, SLOT_UNDO.offset
+_WARM = 1
+_WARM_FROM_START = 3
 
 
-def _cache_entry(_: Target) -> str:
-    """Address of the entry that holds a slot of the recipient, or else of the one that it may take.
+def _slot(_: Target) -> str:
+    """Address of a slot of the recipient in the table, made at its first use; null when the host failed.
 
-    Two ways: an entry and its neighbour.  Null without a cache.
+    There is room for one undo record afterwards.  No slot moves before the next call.
     """
     w = FrameWriter()
-    cache = w.get("storage_cache", "ptr")
-    none, some, first_hit, second, third = (w.label() for _ in range(5))
-    w.branch(w.compare("eq", cache, "null", "ptr"), none, some, UNLIKELY)
-    w.start(none)
+    table = w.get("slot_table", "ptr")
+    full, failed, probe, loop, used, step, hit, miss = (w.label() for _ in range(8))
+    full_slots = w.compare("uge", w.load(table, _TABLE("count")), w.load(table, _TABLE("limit")))
+    full_undo = w.compare("uge", w.load(table, _TABLE("undo_count")), w.load(table, _TABLE("undo_limit")))
+    w.branch(w.op("or", full_slots, full_undo, "i1"), full, probe, UNLIKELY)
+    w.start(full)
+    w.branch(w.compare("slt", w.ask_host("grow_slots"), "0"), failed, probe, UNLIKELY)
+    w.start(failed)
+    w.set("status_detail", str(int(Status.HOST_ERROR)))
     w.do("ret ptr null")
-    w.start(some)
-    limbs = [w.load("%key", 8 * index) for index in range(4)]
-    mixed = w.op("xor", w.op("xor", limbs[0], limbs[1]), w.op("xor", limbs[2], limbs[3]))
-    mixed = w.op("xor", mixed, w.low64(w.field("recipient")))
-    # Fibonacci hashing: the upper half of the product depends on all bits.
-    hashed = w.op("lshr", w.op("mul", mixed, str(0x9E3779B97F4A7C15 - (1 << 64))), "32")
-    index = w.op("and", hashed, w.load(cache, STORAGE_CACHE.offset("mask")))
-    entries = w.load(cache, STORAGE_CACHE.offset("entries"), "ptr")
-    primary = w.address(entries, w.op("mul", index, str(STORAGE_CACHE_ENTRY.size_bytes)))
-    w.branch(_entry_holds(w, primary), first_hit, second)
-    w.start(first_hit)
-    w.do(f"ret ptr {primary}")
-    w.start(second)
-    neighbour = w.op("and", w.op("xor", index, "1"), w.load(cache, STORAGE_CACHE.offset("mask")))
-    secondary = w.address(entries, w.op("mul", neighbour, str(STORAGE_CACHE_ENTRY.size_bytes)))
-    missed = w.label()
-    w.branch(_entry_holds(w, secondary), third, missed)
-    w.start(third)
-    w.do(f"ret ptr {secondary}")
-    w.start(missed)
-    epoch = w.load(cache, STORAGE_CACHE.offset("epoch"))
-    first_void, second_void = (w.compare("ne", w.load(entry, _ENTRY("epoch")), epoch) for entry in (primary, secondary))
-    first_dirty = w.compare("eq", w.load(primary, _ENTRY("state")), str(_DIRTY))
-    takes_second = w.op("or", second_void, first_dirty, "i1")
-    choice = w.select(takes_second, secondary, primary, "ptr")
-    w.do(f"ret ptr {w.select(first_void, primary, choice, 'ptr')}")
-    return function("ptr @evmaot_cache_entry(ptr %frame, ptr %key)", w.text(), "internal")
+    w.start(probe)
+    key, recipient = w.word("%key"), w.get("recipient", "i256")
+    mask, epoch = w.load(table, _TABLE("mask")), w.load(table, _TABLE("epoch"))
+    buckets, slots = (w.load(table, _TABLE(name), "ptr") for name in ("buckets", "slots"))
+    hashed = w.op("and", _slot_hash(w, table), mask)
+    w.jump(loop)
+    w.start(loop)
+    index, following = w.fresh(), w.fresh()
+    w.define(index, w.phi_text("i64", (hashed, probe), (following, step)))
+    bucket = w.address(buckets, w.op("shl", index, "3"))
+    content = w.load(bucket)
+    w.branch(w.compare("eq", w.op("lshr", content, "32"), epoch), used, miss)
+    w.start(used)
+    number = w.op("and", content, str((1 << 32) - 1))
+    slot = w.address(slots, w.op("mul", number, str(SLOT.size_bytes)))
+    same = w.compare("eq", w.load(slot, _SLOT("key"), "i256"), key, "i256")
+    owned = w.compare("eq", w.load(slot, _SLOT("recipient"), "i256"), recipient, "i256")
+    w.branch(w.op("and", same, owned, "i1"), hit, step)
+    w.start(step)
+    w.define(following, f"and i64 {w.op('add', index, '1')}, {mask}")
+    w.jump(loop)
+    w.start(hit)
+    w.do(f"ret ptr {slot}")
+    w.start(miss)
+    _append_slot(w, table, slots, bucket, failed)
+    return function("ptr @evmaot_slot(ptr %frame, ptr %key)", w.text(), "internal")
 
 
-def _entry_holds(w: FrameWriter, entry: str) -> str:
-    """Whether the entry is of this epoch, account and slot."""
-    epoch = w.load(w.get("storage_cache", "ptr"), STORAGE_CACHE.offset("epoch"))
-    same = w.compare("eq", w.load(entry, _ENTRY("epoch")), epoch)
-    for name, pointer in (("key", "%key"), ("recipient", w.field("recipient"))):
-        held = w.load(entry, _ENTRY(name), "i256")
-        same = w.op("and", same, w.compare("eq", held, w.word(pointer), "i256"), "i1")
-    return same
+def _slot_hash(w: FrameWriter, table: str) -> str:
+    """Of key and recipient, keyed by the table's seed: who chooses keys cannot make them collide."""
+    seed = [w.load(table, _TABLE("seed") + 8 * limb) for limb in range(4)]
+    keyed = [w.op("xor", w.load("%key", 8 * limb), seed[limb]) for limb in range(4)]
+
+    def mix(a: str, b: str) -> str:
+        product = w.multiply(a, b)
+        return w.op("xor", w.low(product), w.high(product))
+
+    low, high = mix(keyed[0], keyed[1]), mix(keyed[2], keyed[3])
+    low = w.op("xor", low, w.low64(w.field("recipient")))
+    return mix(low, w.op("xor", high, seed[0]))
 
 
-def _cache_fill(_: Target) -> str:
-    """Remember a slot that the host told of; `%state` 0 or 1, and 1 comes with its original value.
+def _append_slot(w: FrameWriter, table: str, slots: str, bucket: str, failed: str) -> None:
+    """A new slot at the end of the slots, named by an empty bucket; its value is 0 or the host's."""
+    ask, zero, make = w.label(), w.label(), w.label()
+    value_at = w.slot("i256", 16)
+    w.branch(w.compare("ne", w.load(table, _TABLE("unknown_is_zero")), "0"), zero, ask)
+    w.start(zero)
+    w.do(f"store i256 0, ptr {value_at}, align 16")
+    new_flags = w.load(table, _TABLE("new_flags"))
+    w.jump(make)
+    w.start(ask)
+    cold = w.ask_host("get_storage", "%key", value_at)
+    told = w.label()
+    w.branch(w.compare("slt", cold, "0"), failed, told, UNLIKELY)
+    w.start(told)
+    told_flags = w.select(w.compare("eq", w.op("and", cold, "1"), "0"), str(_WARM_FROM_START), "0")
+    w.jump(make)
+    w.start(make)
+    flags = w.phi("i64", (new_flags, zero), (told_flags, told))
+    count = w.load(table, _TABLE("count"))
+    slot = w.address(slots, w.op("mul", count, str(SLOT.size_bytes)))
+    w.store(w.get("recipient", "i256"), slot, _SLOT("recipient"), "i256")
+    w.store(w.word("%key"), slot, _SLOT("key"), "i256")
+    value = w.word(value_at)
+    w.store(value, slot, _SLOT("value"), "i256")
+    w.store(value, slot, _SLOT("original"), "i256")
+    w.store(flags, slot, _SLOT("flags"))
+    w.store("0", slot, _SLOT("saved_at"))
+    w.store(w.op("or", w.op("shl", w.load(table, _TABLE("epoch")), "32"), count), bucket)
+    w.store(w.op("add", count, "1"), table, _TABLE("count"))
+    w.do(f"ret ptr {slot}")
 
-    A dirty entry of another slot keeps its place: its value is nowhere else.
-    """
+
+def _slot_save(_: Target) -> str:
+    """Remember what a revert restores, once in a generation; `evmaot_slot` has made room."""
     w = FrameWriter()
-    none, some, free = w.label(), w.label(), w.label()
-    w.branch(w.compare("eq", "%slot", "null", "ptr"), none, some, UNLIKELY)
-    w.start(none)
+    table = w.get("slot_table", "ptr")
+    generation, saved_at = w.load(table, _TABLE("generation")), w.load("%slot", _SLOT("saved_at"))
+    save, done = w.label(), w.label()
+    w.branch(w.compare("ult", saved_at, generation), save, done)
+    w.start(save)
+    count = w.load(table, _TABLE("undo_count"))
+    undo = w.address(w.load(table, _TABLE("undo"), "ptr"), w.op("mul", count, str(SLOT_UNDO.size_bytes)))
+    base = w.load(table, _TABLE("slots"))
+    w.store(w.op("sub", w.value("ptrtoint ptr %slot to i64"), base), undo, _UNDO("slot"))
+    w.store(w.load("%slot", _SLOT("value"), "i256"), undo, _UNDO("value"), "i256")
+    w.store(w.load("%slot", _SLOT("flags")), undo, _UNDO("flags"))
+    w.store(saved_at, undo, _UNDO("saved_at"))
+    w.store(generation, "%slot", _SLOT("saved_at"))
+    w.store(w.op("add", count, "1"), table, _TABLE("undo_count"))
+    w.jump(done)
+    w.start(done)
     w.do("ret void")
-    w.start(some)
-    epoch = w.load(w.get("storage_cache", "ptr"), STORAGE_CACHE.offset("epoch"))
-    current = w.compare("eq", w.load("%slot", _ENTRY("epoch")), epoch)
-    dirty = w.compare("eq", w.load("%slot", _ENTRY("state")), str(_DIRTY))
-    w.branch(w.op("and", current, dirty, "i1"), none, free, UNLIKELY)
-    w.start(free)
-    w.store(w.word("%key"), "%slot", _ENTRY("key"), "i256")
-    w.store(w.get("recipient", "i256"), "%slot", _ENTRY("recipient"), "i256")
-    w.store(w.word("%new"), "%slot", _ENTRY("value"), "i256")
-    w.store(w.word("%original"), "%slot", _ENTRY("original"), "i256")
-    w.store("%state", "%slot", _ENTRY("state"))
-    w.store(epoch, "%slot", _ENTRY("epoch"))
-    w.do("ret void")
-    signature = "void @evmaot_cache_fill(ptr %frame, ptr %slot, ptr %key, ptr %new, ptr %original, i64 %state)"
-    return function(signature, w.text(), "internal")
+    return function("void @evmaot_slot_save(ptr %frame, ptr %slot)", w.text(), "internal")
+
+
+def _slot_access(_: Target) -> str:
+    """Make a slot warm: the gas left, `%cold` less if it was not; negative if that is too much (EIP-2929)."""
+    w = FrameWriter()
+    warm, cold = w.label(), w.label()
+    flags = w.load("%slot", _SLOT("flags"))
+    w.branch(w.compare("ne", w.op("and", flags, str(_WARM)), "0"), warm, cold)
+    w.start(warm)
+    w.do("ret i64 %gas")
+    w.start(cold)
+    w.do("call void @evmaot_slot_save(ptr %frame, ptr %slot)")
+    w.store(w.op("or", flags, str(_WARM)), "%slot", _SLOT("flags"))
+    w.do(f"ret i64 {w.op('sub', '%gas', '%cold')}")
+    return function("i64 @evmaot_slot_access(ptr %frame, i64 %gas, ptr %slot, i64 %cold)", w.text(), "internal")
+
+
+def _find_slot(w: FrameWriter, ask: str) -> str:
+    """The slot in the table; goes to `ask` where there is no table."""
+    look = w.label()
+    w.branch(w.compare("eq", w.get("slot_table", "ptr"), "null", "ptr"), ask, look, UNLIKELY)
+    w.start(look)
+    slot = w.value("call ptr @evmaot_slot(ptr %frame, ptr %key)")
+    w.fail_if(w.compare("eq", slot, "null", "ptr"))
+    return slot
 
 
 def _sload(_: Target) -> str:
-    """A slot in the cache is warm and costs no more than the opcode; else the host is asked."""
+    """From the slot table; without one the host is asked."""
     w = FrameWriter()
-    key_slot = w.slot("i256", 16)  # out may be the key's own place
-    w.do(f"store i256 {w.word('%key')}, ptr {key_slot}, align 16")
-    entry = w.value("call ptr @evmaot_cache_entry(ptr %frame, ptr %key)")
-    ask, look, hit = w.label(), w.label(), w.label()
-    w.branch(w.compare("eq", entry, "null", "ptr"), ask, look, UNLIKELY)
-    w.start(look)
-    w.branch(_entry_holds(w, entry), hit, ask)
-    w.start(hit)
-    w.do(f"store i256 {w.load(entry, _ENTRY('value'), 'i256')}, ptr %out, align 8")
-    w.do("ret i64 %gas")
-    w.start(ask)
-    cold = w.host("get_storage", key_slot, "%out")
-    gas = w.charge("%gas", surcharge(w, cold, 1, "%cold"))
-    # A cold slot was not touched in this transaction, so its value is the original one (EIP-2929).
-    first = w.op("and", cold, "1")
-    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {entry}, ptr {key_slot}, ptr %out, ptr %out, i64 {first})")
+    ask = w.label()
+    slot = _find_slot(w, ask)
+    # out may be the key's own place: the key is not read any more
+    w.store(w.load(slot, _SLOT("value"), "i256"), "%out", 0, "i256")
+    gas = w.helper("evmaot_slot_access", f"ptr %frame, i64 %gas, ptr {slot}, i64 %cold")
     w.do(f"ret i64 {gas}")
+    w.start(ask)
+    key_slot = w.slot("i256", 16)
+    w.do(f"store i256 {w.word('%key')}, ptr {key_slot}, align 16")
+    cold = w.host("get_storage", key_slot, "%out")
+    w.do(f"ret i64 {w.charge('%gas', surcharge(w, cold, 1, '%cold'))}")
     return function("i64 @evmaot_sload(ptr %frame, i64 %gas, ptr %key, ptr %out, i64 %cold)", w.text())
 
 
 def _sstore(_: Target) -> str:
-    """%rules: sentry, cold surcharge, then (gas, refund) for each StorageStatus.
-
-    A slot in the cache whose original value is known is written there; the host learns of it when the
-    frame suspends or ends.
-    """
+    """%rules: sentry, cold surcharge, then (gas, refund) for each StorageStatus."""
     w = FrameWriter()
     w.fail_if_static()
     sentry = w.low64("%rules")
     # EIP-2200: out of gas with no more than the stipend left
     w.fail_if(w.op("and", w.compare("sle", "%gas", sentry), w.compare("ne", sentry, "0"), "i1"))
-    slot = w.value("call ptr @evmaot_cache_entry(ptr %frame, ptr %key)")
-    ask, look, write = w.label(), w.label(), w.label()
-    w.branch(w.compare("eq", slot, "null", "ptr"), ask, look, UNLIKELY)
-    w.start(look)
-    known = w.compare("ne", w.load(slot, _ENTRY("state")), "0")
-    cache = w.get("storage_cache", "ptr")
-    count, capacity = (w.load(cache, STORAGE_CACHE.offset(name)) for name in ("dirty_count", "dirty_capacity"))
-    # An entry that is dirty already needs no room, and the host does not know its value: it must not be asked.
-    is_dirty = w.compare("eq", w.load(slot, _ENTRY("state")), str(_DIRTY))
-    room = w.op("or", w.compare("ult", count, capacity), is_dirty, "i1")
-    usable = w.op("and", w.op("and", known, room, "i1"), _entry_holds(w, slot), "i1")
-    w.branch(usable, write, ask)
-    w.start(write)
-    status = w.value(f"call i64 @evmaot_cache_write(ptr %frame, ptr {slot}, ptr %new)")
-    w.do(f"ret i64 {_storage_price(w, '%gas', status)}")
-    w.start(ask)
-    w.do(f"ret i64 {_sstore_by_host(w, slot)}")
-    return function("i64 @evmaot_sstore(ptr %frame, i64 %gas, ptr %key, ptr %new, ptr %rules)", w.text())
-
-
-def _sstore_by_host(w: FrameWriter, slot: str) -> str:
-    """Let the host write; remember the slot, with its original value where that is known now."""
-    held = w.slot("i256", 16)
-    answer = w.host("set_storage", "%key", "%new")
-    status = w.op("and", answer, "15")
-    seen = w.value(f"call i1 @evmaot_cache_value(ptr %frame, ptr {slot}, ptr %key, ptr {held})")
-    # 0 -> 0 -> Z tells the original value; X -> X -> Y does if the value before is known.
-    added = w.compare("eq", status, str(int(StorageStatus.ADDED)))
-    first = w.op(
-        "or",
-        w.compare("eq", status, str(int(StorageStatus.DELETED))),
-        w.compare("eq", status, str(int(StorageStatus.MODIFIED))),
-        "i1",
-    )
-    w.do(f"store i256 {w.select(added, '0', w.word(held), 'i256')}, ptr {held}, align 16")
-    tells = w.op("or", added, w.op("and", first, seen, "i1"), "i1")
-    state = w.value(f"zext i1 {tells} to i64")
-    w.do(f"call void @evmaot_cache_fill(ptr %frame, ptr {slot}, ptr %key, ptr %new, ptr {held}, i64 {state})")
     cold_price = w.low64(w.address("%rules", "8"))
+    ask = w.label()
+    slot = _find_slot(w, ask)
+    gas = w.helper("evmaot_slot_access", f"ptr %frame, i64 %gas, ptr {slot}, i64 {cold_price}")
+    status = w.value(f"call i64 @evmaot_slot_write(ptr %frame, ptr {slot}, ptr %new)")
+    w.do(f"ret i64 {_storage_price(w, gas, status)}")
+    w.start(ask)
+    answer = w.host("set_storage", "%key", "%new")
     gas = w.charge("%gas", surcharge(w, answer, STORAGE_COLD, cold_price))
-    return _storage_price(w, gas, status)
+    w.do(f"ret i64 {_storage_price(w, gas, w.op('and', answer, '15'))}")
+    return function("i64 @evmaot_sstore(ptr %frame, i64 %gas, ptr %key, ptr %new, ptr %rules)", w.text())
 
 
 def _storage_price(w: FrameWriter, gas: str, status: str) -> str:
@@ -182,46 +204,20 @@ def _storage_price(w: FrameWriter, gas: str, status: str) -> str:
     return left
 
 
-def _cache_value(_: Target) -> str:
-    """Whether the cache holds the slot; its value in `%out`, else 0."""
+def _slot_write(_: Target) -> str:
+    """Write a new value to a slot; the StorageStatus of the change."""
     w = FrameWriter()
-    none, some, hit = w.label(), w.label(), w.label()
-    w.do("store i256 0, ptr %out, align 8")
-    w.branch(w.compare("eq", "%slot", "null", "ptr"), none, some, UNLIKELY)
-    w.start(none)
-    w.do("ret i1 false")
-    w.start(some)
-    w.branch(_entry_holds(w, "%slot"), hit, none)
-    w.start(hit)
-    w.store(w.load("%slot", _ENTRY("value"), "i256"), "%out", 0, "i256")
-    w.do("ret i1 true")
-    return function("i1 @evmaot_cache_value(ptr %frame, ptr %slot, ptr %key, ptr %out)", w.text(), "internal")
-
-
-def _cache_write(_: Target) -> str:
-    """Write a new value to an entry whose original value is known; the StorageStatus of the change."""
-    w = FrameWriter()
-    original, old = (w.load("%slot", _ENTRY(name), "i256") for name in ("original", "value"))
+    original, old = (w.load("%slot", _SLOT(name), "i256") for name in ("original", "value"))
     new = w.word("%new")
     same, changed = w.label(), w.label()
     w.branch(w.compare("eq", old, new, "i256"), same, changed)
     w.start(same)
     w.do(f"ret i64 {int(StorageStatus.ASSIGNED)}")
     w.start(changed)
-    w.store(new, "%slot", _ENTRY("value"), "i256")
-    clean, mark = w.label(), w.label()
-    w.branch(w.compare("eq", w.load("%slot", _ENTRY("state")), str(_DIRTY)), clean, mark)
-    w.start(mark)
-    cache = w.get("storage_cache", "ptr")
-    count = w.load(cache, STORAGE_CACHE.offset("dirty_count"))
-    rows = w.load(cache, STORAGE_CACHE.offset("dirty"), "ptr")
-    w.store("%slot", w.address(rows, w.op("shl", count, "3")), 0, "ptr")
-    w.store(w.op("add", count, "1"), cache, STORAGE_CACHE.offset("dirty_count"))
-    w.store(str(_DIRTY), "%slot", _ENTRY("state"))
-    w.jump(clean)
-    w.start(clean)
+    w.do("call void @evmaot_slot_save(ptr %frame, ptr %slot)")
+    w.store(new, "%slot", _SLOT("value"), "i256")
     w.do(f"ret i64 {_status_of(w, original, old, new)}")
-    return function("i64 @evmaot_cache_write(ptr %frame, ptr %slot, ptr %new)", w.text(), "internal")
+    return function("i64 @evmaot_slot_write(ptr %frame, ptr %slot, ptr %new)", w.text(), "internal")
 
 
 def _status_of(w: FrameWriter, original: str, old: str, new: str) -> str:
@@ -292,10 +288,10 @@ def _blobhash(_: Target) -> str:
 
 
 BODIES: Mapping[str, Callable[[Target], str]] = {
-    "evmaot_cache_entry": _cache_entry,
-    "evmaot_cache_fill": _cache_fill,
-    "evmaot_cache_value": _cache_value,
-    "evmaot_cache_write": _cache_write,
+    "evmaot_slot": _slot,
+    "evmaot_slot_save": _slot_save,
+    "evmaot_slot_access": _slot_access,
+    "evmaot_slot_write": _slot_write,
     "evmaot_sload": _sload,
     "evmaot_sstore": _sstore,
     "evmaot_tstore": _tstore,

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from evmaot.abi.layout import FRAME
 from evmaot.abi.status import CallKind
 from evmaot.evm.forks import FORKS
-from evmaot.execution.host_table import storage_status as status_of
 from evmaot.execution.journal import BALANCE, NONCE, Journal
 from evmaot.execution.memory_state import MemoryState
-from evmaot.execution.protocol import NO_CHANGES, RIPEMD160_ADDRESS, Account, Message
-from tests.support.storage_status import storage_status
+from evmaot.execution.protocol import NO_CHANGES, RIPEMD160_ADDRESS, Account, Log, Message
+from evmaot.runtime.log_buffer import encode_log
+from tests.support.helper_frame import HelperFrame, numbers, store_word, to_native
 
 A, B, EMPTY = 0xA, 0xB, 0xE
 
@@ -114,21 +113,19 @@ def test_the_host_is_asked_once_for_an_account_also_after_a_revert() -> None:
 
 
 def test_warm_from_the_start_is_not_reported_as_warmed() -> None:
-    journal = journal_on({}, warm_addresses=(A,), warm_slots=((A, 1),))
+    journal = journal_on({}, warm_addresses=(A,))
     journal.mark(journal.warm, B)
-    journal.mark(journal.storage_of(A).warm, 2)
-    journal.mark(journal.storage_of(B).warm, 3)
-    assert journal.warmed() == (frozenset({B}), frozenset({(A, 2), (B, 3)}))
+    assert journal.outcome(None, succeeded=True).warm_addresses() == {B}
 
 
 def test_a_new_message_sees_nothing_of_the_last() -> None:
     journal = journal_on({A: Account(1, 100)}, warm_addresses=(A,), warm_slots=((A, 1),), transient={A: {1: 2}})
     journal.transfer(A, B, 1)
     journal.add_refund(5)
-    journal.storage_of(A).slots[1] = 4
+    journal.log_entries.append(encode_log(A, (), b""))
     journal.begin(MemoryState(FORKS["osaka"]), Message(CallKind.CALL, A, B, 0), clears_empty=True)
     assert not journal.log and not journal.accounts and not journal.warm and journal.refund == [0]
-    assert not journal.storage_of(A).slots and not journal.storage_of(A).transient and not journal.storage_of(A).warm
+    assert not journal.log_entries and not journal.warm_slots_at_start and not journal.storage_of(A).transient
     assert journal.account(A)[BALANCE] == 0
 
 
@@ -139,15 +136,20 @@ def test_storage_collides_whether_the_host_or_the_message_wrote_it() -> None:
     assert not journal.has_storage(A)
     state.storages[A] = {1: 1}
     assert journal.has_storage(A)
-    journal.storage_of(B).slots[5] = 0
+    frame = HelperFrame(journal.slots, get_storage=lambda *_: 0)
+    journal.enter(B, journal.checkpoint())
+    store_word(frame.address + FRAME.offset("recipient"), B)
+    schedule = numbers(*[0] * 20)
+    frame.call("sstore", 1, to_native(5), to_native(0), schedule)
     assert not journal.has_storage(B)
-    journal.storage_of(B).slots[5] = 1
-    assert journal.has_storage(B)
+    frame.call("sstore", 1, to_native(5), to_native(1), schedule)
+    assert journal.has_storage(B) and not journal.has_storage(0xC)
 
 
-values = st.integers(0, 3)
-
-
-@given(values, values, values)
-def test_storage_status_is_that_of_evmc(original: int, current: int, new: int) -> None:
-    assert status_of(original, current, new) == int(storage_status(original, current, new))
+def test_logs_are_undone_with_their_frame() -> None:
+    journal = journal_on({})
+    journal.log_entries.append(encode_log(A, (), b"kept"))
+    mark = journal.checkpoint()
+    journal.log_entries.append(encode_log(A, ((1).to_bytes(32, "little"),), b"undone"))
+    journal.revert(mark)
+    assert journal.outcome(None, succeeded=True).logs() == (Log(A, (), b"kept"),)

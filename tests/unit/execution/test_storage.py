@@ -1,4 +1,4 @@
-"""Storage of a message: gas, refund and values, also beyond what the native cache of slots holds."""
+"""Storage of a message: gas, refund and values, also beyond what the slot table has room for at first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 from evmaot.abi.status import Status
 from evmaot.evm.forks import FORKS
 from evmaot.evm.opcodes import BY_MNEMONIC
-from evmaot.runtime.storage_cache import DIRTY_CAPACITY, ENTRY_COUNT
+from evmaot.execution.journal import ASKS_BEFORE_EMPTY
+from evmaot.execution.memory_state import MemoryState
+from evmaot.runtime.slot_table import INITIAL_SLOTS
 from tests.support.assembly import assemble, call
 from tests.support.storage_status import storage_status
 from tests.support.worlds import OTHER, TARGET, World
@@ -39,7 +41,7 @@ def expected(fork: str, count: int, original: int, values: tuple[int, ...]) -> t
 
 @pytest.mark.parametrize("fork", ["frontier", "constantinople", "istanbul", "osaka"])
 @pytest.mark.parametrize("original", [0, 5])
-@pytest.mark.parametrize("count", [3, DIRTY_CAPACITY + 50, ENTRY_COUNT + 50])
+@pytest.mark.parametrize("count", [3, INITIAL_SLOTS + 50])
 @pytest.mark.parametrize("values", [(1, 2, 0, 3), (5, 0, 5, 0), (0, 7, 7, 5), (2, 0, 5)])
 def test_many_slots_written_many_times(fork: str, original: int, count: int, values: tuple[int, ...]) -> None:
     world = World(fork, codes={TARGET: writes(count, values)})
@@ -80,3 +82,58 @@ def test_two_accounts_with_the_same_slots_are_two_storages() -> None:
     code = assemble(5, 1, "SSTORE") + call("CALL", OTHER) + call("DELEGATECALL", OTHER) + call("CALL", OTHER)
     result = World(codes={TARGET: code, OTHER: reader}).run()
     assert result.changes.storage == {TARGET: {1: 6}, OTHER: {1: 2}}
+
+
+class Counting(MemoryState):
+    """Counts the slots that it is asked for."""
+
+    def __init__(self, fork: str, *, tells_empty: bool) -> None:
+        super().__init__(FORKS[fork])
+        self.asked = 0
+        self.tells_empty = tells_empty
+
+    def storage(self, address: int, key: int) -> int:
+        self.asked += 1
+        return super().storage(address, key)
+
+    def storage_is_empty(self, address: int) -> bool:
+        return self.tells_empty and super().storage_is_empty(address)
+
+
+@pytest.mark.parametrize("fork", ["istanbul", "osaka"])
+@pytest.mark.parametrize("has_storage", [False, True])
+@pytest.mark.parametrize("tells_empty", [False, True])
+def test_fresh_storage_is_written_without_asking_for_each_slot(fork: str, has_storage: bool, tells_empty: bool) -> None:
+    count = 100
+    results = []
+    for state in (Counting(fork, tells_empty=tells_empty), Counting(fork, tells_empty=False)):
+        world = World(fork, codes={TARGET: writes(count, (1, 0, 2))})
+        state.accounts.update(world.state.accounts)
+        world.state = state
+        if has_storage:
+            state.storages[TARGET] = {count + 1: 1}
+        result = world.run(gas=GAS)
+        results.append((result.gas_left, result.refund, result.changes, result.warm_slots))
+        if state.tells_empty and not has_storage:
+            assert state.asked == ASKS_BEFORE_EMPTY
+        else:
+            assert state.asked == count
+    assert results[0] == results[1]
+
+
+def test_slots_of_an_access_list_are_warm_in_fresh_storage_too() -> None:
+    results = []
+    for slots in ((), tuple((TARGET, key) for key in range(1, 4))):
+        world = World("osaka", codes={TARGET: writes(10, (1,))})
+        results.append(world.run(gas=GAS, warm_slots=slots))
+    assert results[1].gas_left - results[0].gas_left == 2100 * 3
+    assert results[1].warm_slots == {(TARGET, key) for key in range(4, 11)}
+
+
+def test_a_result_does_not_change_when_the_executor_goes_on() -> None:
+    code = assemble(0, "CALLDATALOAD", 1, "SSTORE", 7, 0, 0, "LOG1")
+    world = World(codes={TARGET: code})
+    first = world.run(input=(5).to_bytes(32, "big"))
+    second = world.run(input=(6).to_bytes(32, "big"))
+    assert first.changes.storage == {TARGET: {1: 5}} and second.changes.storage == {TARGET: {1: 6}}
+    assert first.warm_slots == {(TARGET, 1)} and len(first.logs) == 1 and first.logs == second.logs
