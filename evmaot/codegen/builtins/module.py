@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from evmaot.codegen.backend.llvm import compile_text
-from evmaot.codegen.builtins import division, exponent, keccak256, memory, memory_operands, modular, state, system
+from evmaot.codegen.builtins import division, exponent, keccak256, memory, memory_operands, modular, state, system, wide
 from evmaot.codegen.builtins.writer import MODULE_FOOTER
 from evmaot.codegen.options import Tier
 from evmaot.target import Target
@@ -22,6 +22,7 @@ BODIES: tuple[Mapping[str, Callable[[Target], str]], ...] = (
     division.BODIES,
     modular.BODIES,
     exponent.BODIES,
+    wide.BODIES,
     keccak256.BODIES,
     memory.BODIES,
     memory_operands.BODIES,

@@ -75,6 +75,12 @@ _NATIVE = (
     _arithmetic("exp", "base exponent out"),
     _arithmetic("addmod", "a b n out"),
     _arithmetic("mulmod", "a b n out"),
+    _arithmetic("mul", "a b out"),
+    _arithmetic("signextend", "index value out"),
+    _arithmetic("byte", "index value out"),
+    _arithmetic("shl", "count value out"),
+    _arithmetic("shr", "count value out"),
+    _arithmetic("sar", "count value out"),
     Builtin(
         "keccak256",
         ("ptr", "i64", "ptr"),

@@ -15,6 +15,10 @@ from evmaot.codegen.emit.lowerings.control_flow import MAX_SWITCH_TARGETS
 from evmaot.codegen.emit.region import ModuleContext, RegionEmitter
 from evmaot.codegen.ir.program import Entry, Program
 
+MIN_INLINE_BUDGET = 64
+INSTRUCTIONS_PER_INLINE_UNIT = 8
+"""A unit is about a millisecond of LLVM's time; a MUL weighs 1, a variable shift 4."""
+
 
 def module_text(program: Program, symbol: str) -> str:
     """LLVM IR that defines ``i32 symbol(Frame*)``."""
@@ -59,12 +63,17 @@ def _context(program: Program) -> ModuleContext:
         targets = program.block(label).jump_labels
         if len(targets) > MAX_SWITCH_TARGETS:
             enterable.update(targets)
+
+    def live_size(chain: tuple[int, ...]) -> int:
+        return sum(len(program.block(label).instructions) for label in chain)
+
     return ModuleContext(
         program,
         {chain[0]: chain for chain in program.chains},
         region_of,
         labels,
         frozenset(enterable & region_of.keys()),
+        inline_budget=max(MIN_INLINE_BUDGET, sum(map(live_size, program.chains)) // INSTRUCTIONS_PER_INLINE_UNIT),
         label_bytes=2 if len(program.blocks) < 1 << 16 else 4,
     )
 

@@ -54,6 +54,8 @@ class ModuleContext:
     label_bytes: int = 2
     """Size of a label in the jump table."""
     uses_jump_table: bool = False
+    inline_budget: int = 0
+    """What is left for opcodes that LLVM expands into much code; without it they are calls of helpers."""
 
 
 @dataclass(slots=True)
@@ -260,6 +262,17 @@ class RegionEmitter:
         """Call a helper that cannot fail."""
         self.context.used.add(name)
         self.writer.do(f"call void @{name}({arguments})")
+
+    def may_expand(self, weight: int) -> bool:
+        """Whether an opcode that costs LLVM that much may still be inline; if so it is paid for.
+
+        A share that grows with the program: ordinary code never uses it up, and hostile code cannot make
+        LLVM's work grow faster than its own length.
+        """
+        if self.context.inline_budget < weight:
+            return False
+        self.context.inline_budget -= weight
+        return True
 
     def rule_table(self, name: str, numbers: tuple[int, ...]) -> str:
         """Name of a constant table for a helper."""

@@ -10,6 +10,10 @@ from evmaot.codegen.emit.region import Lowering, RegionEmitter
 from evmaot.codegen.emit.values import Constant, Word
 from evmaot.codegen.ir.program import Block, Instruction
 
+MUL_WEIGHT = 1
+SHIFT_WEIGHT = 4
+"""What MUL and a shift by a variable cost LLVM, in units of the program's inline budget."""
+
 
 def binary(operation: str) -> Lowering:
     """A binary operation that LLVM and the EVM define alike, modulo 2^256."""
@@ -30,6 +34,17 @@ def helper(name: str, operands: int) -> Lowering:
         pointers = [emitter.address_of(value, slot) for slot, value in enumerate(values)]
         pointers.append(emitter.push_place())
         emitter.help_void(name, ", ".join(f"ptr {pointer}" for pointer in pointers))
+
+    return lower
+
+
+def inline_or_helper(inline: Lowering, by_helper: Lowering, weight: int, constant_at: tuple[int, ...]) -> Lowering:
+    """Inline while the program's share lasts or an operand at one of those depths is constant, else a helper."""
+
+    def lower(emitter: RegionEmitter, instruction: Instruction, block: Block) -> None:
+        cheap = any(emitter.stack.peek_constant(depth) is not None for depth in constant_at)
+        chosen = inline if cheap or emitter.may_expand(weight) else by_helper
+        chosen(emitter, instruction, block)
 
     return lower
 
@@ -97,7 +112,7 @@ _EXP_HELPER = helper("evmaot_exp", 2)
 
 LOWERINGS: dict[str, Lowering] = {
     "ADD": binary("add"),
-    "MUL": binary("mul"),
+    "MUL": inline_or_helper(binary("mul"), helper("evmaot_mul", 2), MUL_WEIGHT, ()),
     "SUB": binary("sub"),
     "DIV": _divide_by_power_of_two("evmaot_div", helper("evmaot_div", 2)),
     "SDIV": helper("evmaot_sdiv", 2),
@@ -106,5 +121,5 @@ LOWERINGS: dict[str, Lowering] = {
     "ADDMOD": helper("evmaot_addmod", 3),
     "MULMOD": helper("evmaot_mulmod", 3),
     "EXP": _exp,
-    "SIGNEXTEND": _signextend,
+    "SIGNEXTEND": inline_or_helper(_signextend, helper("evmaot_signextend", 2), SHIFT_WEIGHT, (0,)),
 }

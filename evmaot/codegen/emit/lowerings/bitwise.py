@@ -6,7 +6,7 @@ shift is guarded.  May import: `emit.region`, `emit.values`, `lowerings.arithmet
 
 from __future__ import annotations
 
-from evmaot.codegen.emit.lowerings.arithmetic import binary
+from evmaot.codegen.emit.lowerings.arithmetic import SHIFT_WEIGHT, binary, helper, inline_or_helper
 from evmaot.codegen.emit.region import Lowering, RegionEmitter
 from evmaot.codegen.emit.values import Constant, Flag, Narrow, Word
 from evmaot.codegen.ir.program import Block, Instruction
@@ -85,14 +85,19 @@ def _clz(emitter: RegionEmitter, _: Instruction, __: Block) -> None:
     emitter.stack.push(Word(emitter.writer.value(f"call i256 @llvm.ctlz.i256(i256 {value}, i1 false)")))
 
 
+def _unless_constant(inline: Lowering, name: str) -> Lowering:
+    """Inline for a constant count or index; else as the program's share of expansions allows."""
+    return inline_or_helper(inline, helper(name, 2), SHIFT_WEIGHT, (0,))
+
+
 LOWERINGS: dict[str, Lowering] = {
     "AND": _logic("and"),
     "OR": _logic("or"),
     "XOR": _logic("xor"),
     "NOT": _not,
-    "BYTE": _byte,
-    "SHL": _shift("shl"),
-    "SHR": _shift("lshr"),
-    "SAR": _shift("ashr"),
+    "BYTE": _unless_constant(_byte, "evmaot_byte"),
+    "SHL": _unless_constant(_shift("shl"), "evmaot_shl"),
+    "SHR": _unless_constant(_shift("lshr"), "evmaot_shr"),
+    "SAR": _unless_constant(_shift("ashr"), "evmaot_sar"),
     "CLZ": _clz,
 }
