@@ -4,8 +4,8 @@ Job: plan, compile in worker processes, publish pack by pack.  Invariants: one c
 which units share a pack is decided before the first is compiled, so that equal builds publish equal bytes whatever
 finishes first; what is compiled is stored within seconds (in a pack of its own, which the full pack then replaces), so
 that a kill loses little; Ctrl-C publishes what is ready.  No terminal here: progress goes to an observer.  May import:
-`evmaot.build_report`, `evmaot.build_plan`, `evmaot.build_packs`, `evmaot.toolchain`, `evmaot.workers`,
-`evmaot.store`, `evmaot.evm`, errors.
+`evmaot.build_report`, `evmaot.build_plan`, `evmaot.build_packs`, `evmaot.executor_pool`, `evmaot.toolchain`,
+`evmaot.workers`, `evmaot.store`, `evmaot.evm`, errors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -30,8 +31,9 @@ from evmaot.build_report import (
     UnitReport,
     UnitStatus,
 )
-from evmaot.errors import EvmaotError
+from evmaot.errors import EvmaotError, StoreError
 from evmaot.evm.keccak import keccak256
+from evmaot.executor_pool import ExecutorPool, JobPool, RemoteTask
 from evmaot.store.collection import mark_used
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import StoreIndex
@@ -55,8 +57,11 @@ def build(
     observer: Observer | None = None,
     *,
     tools: Toolchain | None = None,
+    executor: Executor | None = None,
 ) -> BuildReport:
     """Compile what the store lacks of the request, and publish it.
+
+    `executor` compiles in the place of worker processes, `request.jobs` units at a time; its workers import evmaot.
 
     `store` may be None in a dry run: then nothing is there yet.  Problems of inputs and failures of units are in the
     report.  Raises UsageError (``bad_build_option``, ``unknown_linker``, ``linker_not_found``), StoreError and
@@ -82,7 +87,7 @@ def build(
         session = None
         if store is not None and plan.misses and not request.dry_run:
             session = _Session(request, store, tools, plan, progress, report)
-            session.run()
+            session.run(executor)
     if session is not None and session.retired:
         # Not under the shared lock of before: what replaced packs leave behind is removed when nobody loads.
         with contextlib.suppress(EvmaotError):
@@ -159,30 +164,41 @@ class _Session:
         for units in chunked(plan.misses, request.pack_size):
             self._add_chunk(units)
 
-    def run(self) -> None:
+    def run(self, executor: Executor | None) -> None:
         """Compile and publish.  Raises StoreError, EvmaotError."""
-        request = self._request
         for unit in self._units.values():
             unit.report.status = UnitStatus.UNFINISHED
-        limits = WorkerLimits(request.timeout_seconds, request.memory_limit_bytes)
+        failure: EvmaotError | None = None
         with (
-            Publisher(request, self._tools, self.store) as publisher,
+            Publisher(self._request, self._tools, self.store) as publisher,
             self.store.unit_locks() as locks,
-            WorkerPool(
-                self._tools.compile_function,
-                workers=min(request.jobs, len(self._units)),
-                limits=limits,
-                preload=self._tools.preload,
-            ) as pool,
+            self._pool(executor) as pool,
         ):
             try:
                 self._compile(pool, publisher, locks)
                 self._wait_for_others(pool, publisher, locks)
             except KeyboardInterrupt:
                 self._report.interrupted = True
-            # Also after an interruption or the first failure: what is compiled is kept.
+            except StoreError:
+                raise
+            except EvmaotError as error:
+                failure = error
+            # Also after an interruption, a lost scheduler or the first failure: what is compiled is kept.
             pool.close()
             self._checkpoint(publisher, locks)
+        if failure is not None:
+            raise failure
+
+    def _pool(self, executor: Executor | None) -> WorkerPool | ExecutorPool:
+        request, tools = self._request, self._tools
+        limits = WorkerLimits(request.timeout_seconds, request.memory_limit_bytes)
+        if executor is not None:
+            task = RemoteTask(
+                tools.compile_function, tools.preload, limits, tools.profile.digest, tools.profile_there
+            )
+            return ExecutorPool(executor, task, capacity=2 * request.jobs)
+        workers = min(request.jobs, len(self._units))
+        return WorkerPool(tools.compile_function, workers=workers, limits=limits, preload=tools.preload)
 
     # Compiling.
 
@@ -194,7 +210,7 @@ class _Session:
         # The largest first: the pack is complete sooner if they do not come last.
         self._queue += units if self._request.rank else sorted(units, key=lambda u: (-len(u.code.data), u.key))
 
-    def _compile(self, pool: WorkerPool, publisher: Publisher, locks: UnitLocks) -> None:
+    def _compile(self, pool: JobPool, publisher: Publisher, locks: UnitLocks) -> None:
         next_flush = time.monotonic() + self._request.flush_seconds
         while not self._stopping and (self._queue or pool.pending):
             while self._queue and pool.has_room:
@@ -209,7 +225,7 @@ class _Session:
                 self._checkpoint(publisher, locks)
                 next_flush = time.monotonic() + self._request.flush_seconds
 
-    def _dispatch(self, pool: WorkerPool, locks: UnitLocks, unit: Unit) -> None:
+    def _dispatch(self, pool: JobPool, locks: UnitLocks, unit: Unit) -> None:
         if not locks.try_lock(unit.key):
             self._deferred.append(unit)
             self._leave_chunk(unit)
@@ -291,6 +307,9 @@ class _Session:
                 new = self._publish(chunk, list(chunk.ready), publisher, locks)
                 self._retire([path for path in chunk.checkpoints if path not in new])
             self._chunks.remove(chunk)
+            # Its objects are large, and stored.
+            for key in chunk.ready:
+                del self._chunk_of[key]
 
     def _checkpoint(self, publisher: Publisher, locks: UnitLocks) -> None:
         """Store what is compiled but waits for the rest of its pack."""
@@ -336,7 +355,7 @@ class _Session:
 
     # Units that another process is compiling.
 
-    def _wait_for_others(self, pool: WorkerPool, publisher: Publisher, locks: UnitLocks) -> None:
+    def _wait_for_others(self, pool: JobPool, publisher: Publisher, locks: UnitLocks) -> None:
         """Take what they publish; compile what they don't."""
         patience = self._request.timeout_seconds + self._request.flush_seconds + _DEFERRED_GRACE_SECONDS
         deadline = time.monotonic() + patience

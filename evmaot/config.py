@@ -124,6 +124,12 @@ class Settings:
         default=0,
         metadata=_row("build.jobs", "EVMAOT_JOBS", integer_parser(0, 1024), "worker processes; 0: one per CPU"),
     )
+    scheduler: str = field(
+        default="",
+        metadata=_row(
+            "build.scheduler", "EVMAOT_SCHEDULER", parse_text_or_none, "Dask scheduler that compiles", in_project=False
+        ),
+    )
     timeout_seconds: float = field(
         default=300.0,
         metadata=_row("build.timeout", "EVMAOT_TIMEOUT", parse_duration, "limit of one contract's compilation"),

@@ -72,6 +72,8 @@ class Toolchain:
     """Does what linking needs in any case; called while the workers compile."""
     preload: tuple[str, ...] = ()
     """Modules that a worker imports before its first job."""
+    profile_there: Callable[[], str] | None = None
+    """Digest of the profile where it is called: a worker on another machine may have another compiler."""
 
 
 def toolchain(options: CompileOptions, linker: str = "own") -> Toolchain:
@@ -89,6 +91,7 @@ def toolchain(options: CompileOptions, linker: str = "own") -> Toolchain:
         self_test=self_test_job if runs_here else None,
         warm_up=partial(_warm_up, options),
         preload=("evmaot.codegen.driver",),
+        profile_there=partial(_profile_digest, options, linker),
     )
 
 
@@ -102,6 +105,10 @@ def profile_of(options: CompileOptions, linker: str = "own") -> Profile:
         tier=options.tier.value,
         linker=linker,
     )
+
+
+def _profile_digest(options: CompileOptions, linker: str) -> str:
+    return profile_of(options, linker).digest
 
 
 def stale_in(profile: Profile) -> str | None:

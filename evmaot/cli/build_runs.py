@@ -6,6 +6,7 @@ be right is refused before the first input is read.  May import: `evmaot.build`,
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from evmaot.build_inputs import gather
 from evmaot.build_report import BuildReport, BuildRequest
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.node import node_contracts
-from evmaot.cli.progress import Display, counting, display
+from evmaot.cli.progress import counting, display
 from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.config import Settings
 from evmaot.errors import UsageError
 from evmaot.evm.forks import forks_selected
 from evmaot.inputs.deny import read_deny_list
@@ -28,6 +30,7 @@ from evmaot.inputs.source import Item
 from evmaot.target import target_named
 
 if TYPE_CHECKING:
+    from evmaot.cluster import Cluster
     from evmaot.store.directory import ArtifactDirectory
 
 
@@ -77,19 +80,28 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         for tier, target in itertools.product(settings.tiers, settings.targets)
     )
     runs: list[BuildRun] = []
-    with display(invocation.output) as show:
+    with _cluster(settings, chosen) as cluster, display(invocation.output) as show:
         request = _request(invocation, chosen, counting(items, show))
+        if cluster is not None:
+            request = replace(request, jobs=settings.jobs or cluster.threads)
         request = replace(request, sources=gather(request))
         for options in profiles:
-            run = _run(replace(request, options=options), store, show)
+            request = replace(request, options=options)
+            report = build(request, store, show.observe, executor=cluster.executor if cluster else None)
+            run = BuildRun(request, report)
             runs.append(run)
             if run.report.interrupted or (request.fail_fast and run.report.is_partial):
                 break
     return runs
 
 
-def _run(request: BuildRequest, store: ArtifactDirectory | None, show: Display) -> BuildRun:
-    return BuildRun(request, build(request, store, show.observe))
+def _cluster(settings: Settings, chosen: BuildOptions) -> contextlib.AbstractContextManager[Cluster | None]:
+    """The cluster that compiles, where there is one and something may have to be compiled."""
+    if not settings.scheduler or chosen.only_plans:
+        return contextlib.nullcontext()
+    from evmaot.cluster import connected
+
+    return connected(settings.scheduler)
 
 
 def _items(invocation: Invocation, chosen: BuildOptions) -> Iterator[Item]:

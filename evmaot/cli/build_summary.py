@@ -112,7 +112,7 @@ def _target(run: BuildRun) -> str:
     return target_name(target.triple, target.cpu, target.features)
 
 
-def document(invocation: Invocation, runs: Sequence[BuildRun]) -> str:
+def document(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> str:
     """The reports as JSON text (schema ``evmaot.build/1``)."""
     first, reports = runs[0], [run.report for run in runs]
     units = [unit for report in reports for unit in report.units]
@@ -138,7 +138,8 @@ def document(invocation: Invocation, runs: Sequence[BuildRun]) -> str:
         "packs": [_pack_data(pack) for report in reports for pack in report.packs],
         "seconds": round(sum(report.wall_seconds for report in reports), 3),
     }
-    ok = not any(report.is_partial or report.interrupted for report in reports)
+    lacks = chosen.check and any(report.count(UnitStatus.PLANNED) for report in reports)
+    ok = not (lacks or any(report.is_partial or report.interrupted for report in reports))
     return json.dumps(envelope("build", data, _problems(runs), ok), indent=2)
 
 

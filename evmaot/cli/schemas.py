@@ -128,10 +128,13 @@ _ORIGIN: Final = {"kind": "text", "detail": "text"}
 DOCUMENTS: Final[Mapping[str, Shape]] = {
     "build": {
         "store": "text",
-        "profile": "text",
+        "profile": "text?",
         "forks": ["text"],
-        "tier": "text",
-        "target": "text",
+        "tier": "text?",
+        "target": "text?",
+        "profiles": [
+            {"profile": "text", "tier": "text", "target": "text", "counts": {"*": "count"}, "seconds": "seconds"}
+        ],
         "linker": "text",
         "dry_run": "bool",
         "interrupted": "bool",
@@ -143,10 +146,12 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "units": [
             {
                 "key": "digest",
+                "profile": "text",
                 "status": "text",
                 "label": "text",
                 "labels": ["text"],
                 "sources": "count",
+                "heat": "count",
                 "code_hash": "hash?",
                 "code_sha256": "digest",
                 "code_size_bytes": "bytes",
@@ -385,6 +390,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "errors": "count",
         "warnings": "count",
     },
+    "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
     "config.show": {
         "settings": [
             {"key": "text", "value": "any", "text": "text", "origin": _ORIGIN, "variable": "text", "in_project": "bool"}

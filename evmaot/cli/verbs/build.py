@@ -44,6 +44,7 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
 @setting_option("tiers", "--opt", metavar="TIER", multiple=True, help="fast or optimised; may be repeated.")
 @setting_option("targets", "--target", metavar="TARGET", multiple=True, help="Machine to compile for; may be repeated.")
 @setting_option("linker", "--linker", metavar="LINKER", help="own, ld, lld, cc or zig.")
+@setting_option("scheduler", "--scheduler", metavar="ADDRESS", help="Compile on a Dask cluster: tcp://HOST:PORT.")
 @setting_option("timeout_seconds", "--timeout", metavar="TIME", help="Limit of one contract's compilation.")
 @setting_option("memory_limit_bytes", "--memory-limit", metavar="SIZE", help="Limit of one worker process.")
 @setting_option("pack_size", "--pack-size", metavar="N", help="Contracts in one library.")
@@ -97,7 +98,7 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
         runs = run_builds(invocation, chosen, store)
     if store is not None and not chosen.only_plans:
         take_care(invocation, store, chosen, [run.report for run in runs])
-    data = build_summary.document(invocation, runs)
+    data = build_summary.document(invocation, runs, chosen)
     if chosen.report is not None:
         with replaced_file(chosen.report) as stream:
             stream.write(data + "\n")
