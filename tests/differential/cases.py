@@ -107,7 +107,7 @@ def _input(random_: random.Random) -> bytes:
 def variants(call: Call, used: int, seed: str) -> tuple[Call, ...]:
     """The same message with less gas: exactly what it used, one less, or something between."""
     random_ = random.Random(f"gas {seed} {call.target}")
-    if used < 2 or random_.random() < 0.35:
+    if used < 2 or random_.random() < 0.5:
         return ()
     gas = random_.choice((used, used - 1, used - 1, random_.randrange(used), used + random_.randrange(2500)))
     return (replace(call, gas=gas),)

@@ -57,13 +57,13 @@ def push_operand(b: Builder, kind: str) -> None:
         b.push(_constant(b, kind))
 
 
-_UNKNOWN: Final = {"w": 0.45, "a": 0.05, "g": 0.2, "v": 0.02, "k": 0.08, "r": 0.2, "e": 0.2}
+_UNKNOWN: Final = {"w": 0.4, "a": 0.05, "g": 0.2, "v": 0.02, "k": 0.08, "r": 0.2, "e": 0.2}
 """How often the compiler cannot know an operand."""
 
 
 def unknown(b: Builder) -> None:
     """Push what only running the program tells."""
-    if b.random.random() < 0.6:
+    if b.random.random() < 0.4:
         b.push(b.random.choice((0, 4, 32, 36, 250)))
         b.op("CALLDATALOAD")
     else:

@@ -44,15 +44,15 @@ def finish(b: Builder) -> None:
     elif kind < 0.18:
         instruction(b, b.random.choice(defined(b.fork, ("RETURN", "REVERT", "INVALID"))))
     else:
-        if b.random.random() < 0.35:
+        if b.random.random() < 0.25:
             b.op("GAS")
-        for index in range(min(b.height, b.random.choice((1, 1, 1, 2, 3)))):
+        for index in range(min(b.height, b.random.choice((0, 1, 1, 1, 1, 1, 2, 3)))):
             b.push(32 * index)
             b.op("MSTORE")
-        if b.random.random() < 0.5:
+        if b.random.random() < 0.25:
             b.op("MSIZE")
         else:
-            b.push(64)
+            b.push(b.random.choice((32, 32, 64)))
         b.push(0)
         b.op("REVERT" if kind < 0.28 else "RETURN")
 
@@ -60,7 +60,7 @@ def finish(b: Builder) -> None:
 def single(b: Builder) -> None:
     """Any instruction of the fork, with operands at the edges, one after another."""
     names = [row.mnemonic for row in _ROWS if b.fork.prices(row.mnemonic) and not row.mnemonic.startswith(_UNFIT)]
-    for _ in range(b.random.choice((1, 1, 1, 2, 3))):
+    for _ in range(b.random.choice((1, 1, 1, 1, 2, 3))):
         instruction(b, b.random.choice(names))
     if b.random.random() < 0.1:
         shuffle(b)
@@ -90,19 +90,19 @@ def soup(b: Builder) -> None:
 def memory(b: Builder) -> None:
     """Reads, writes, copies that overlap, and growth up to what nobody can pay."""
     b.flavour = b.random.choice(("mixed", "mixed", "huge"))
-    for _ in range(b.random.choice((1, 1, 2, 2, 4))):
+    for _ in range(b.random.choice((1, 1, 1, 2, 4))):
         instruction(b, b.random.choice(defined(b.fork, _MEMORY)))
 
 
 def state(b: Builder) -> None:
     """Storage, transient storage, accounts and logs; SSTORE through all of its regimes."""
-    for _ in range(b.random.choice((1, 1, 2, 2, 5))):
+    for _ in range(b.random.choice((1, 1, 1, 2, 5))):
         instruction(b, b.random.choice(defined(b.fork, _STATE)))
 
 
 def messages(b: Builder) -> None:
     """Calls of other programs, and what they return."""
-    for _ in range(b.random.choice((1, 1, 1, 1, 2, 3))):
+    for _ in range(b.random.choice((1, 1, 1, 1, 1, 2, 3))):
         if b.random.random() < 0.2:
             instruction(b, b.random.choice(("SSTORE", "MSTORE")))
         instruction(b, b.random.choice(defined(b.fork, _CALLS)))
@@ -223,8 +223,8 @@ _PIECES: Final[dict[str, Shape]] = {
     "into_data": into_data,
 }  # fmt: skip
 SHAPES: Final = {
-    "single": 36, "soup": 9, "memory": 11, "state": 13, "messages": 10, "creates": 4, "deep": 0.25, "into_data": 3,
-    "structured": 5, "jumps": 2.5, "contract": 1, "mutant": 8,
+    "single": 40, "soup": 9, "memory": 11, "state": 13, "messages": 8, "creates": 3, "deep": 0.1, "into_data": 2.5,
+    "structured": 4, "jumps": 1.2, "contract": 0.7, "mutant": 9,
 }  # fmt: skip
 """Every shape and how often it comes."""
 
