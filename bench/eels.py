@@ -34,6 +34,7 @@ from typing import Any
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.execution.programs import JitPrograms
 from evmaot.hosts import eels
+from evmaot.hosts.recorded import recorded_test
 from evmaot.hosts.state_test_eels import EelsFork, EelsRunner, Observed
 from evmaot.hosts.state_tests import CaseKey, StateTest, fork_of_test
 
@@ -48,8 +49,6 @@ KNOWN_GAS = {
 """Gas used, intrinsic gas included, on which three native EVMs agree."""
 RECORDED_UNDER = {"burntpix": "Cancun", "curve-stableswap-2pool": "Cancun", "onchain-lm-v2": "Cancun"}
 """Fork of the recording where it is not Prague."""
-SECRET_KEY = "0x45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8"
-"""Signs all of them; the sender is then said to be the benchmark's, whose key nobody has."""
 RUNS = 5
 
 
@@ -111,13 +110,6 @@ class Bench:
         if found is None:
             raise SystemExit(f"EELS has no fork {fork}")
         self.meter = Meter(found)
-        sender = found.address(self.test.content["transaction"]["sender"])
-
-        def recover_sender(*arguments: Any) -> Any:
-            found.transactions.recover_sender(*arguments)  # costs time on both sides
-            return sender
-
-        found.spec.recover_sender = recover_sender
 
     def run(self) -> Ran:
         """Process the transaction."""
@@ -216,29 +208,11 @@ def _send_run(writer: Connection, folder: Path, name: str, fork: str, tier: Tier
 
 
 def _test(document: dict[str, Any], name: str, fork: str, gas: str) -> StateTest:
-    """The benchmark as a state test, sent by an account whose key is known."""
-    case = next(iter(document.values()))
-    given = case["transaction"]
-    transaction = given[0] if isinstance(given, list) else given
-    sender = transaction.get("sender", "0x" + "11" * 20).lower()
-    pre = {address.lower(): account for address, account in case["pre"].items()}
-    account = dict(pre.get(sender, {}), balance=hex(10**30), nonce="0x0")
-    content = {
-        "env": {"currentBaseFee": "0x0", **case["env"], "currentGasLimit": hex(2**63 - 1)},
-        "pre": {**pre, sender: account},
-        "transaction": {
-            "data": [transaction["data"]],
-            "gasLimit": [hex(int(gas)) if gas else transaction["gasLimit"]],
-            "value": [transaction.get("value", "0x0")],
-            "gasPrice": "0xa",
-            "nonce": "0x0",
-            "to": transaction["to"],
-            "sender": sender,
-            "secretKey": SECRET_KEY,
-        },
-        "post": {fork: [{"indexes": {"data": 0, "gas": 0, "value": 0}}]},
-    }
-    return StateTest(name, name, "evm", "eest", content)
+    """The benchmark as a state test, with as much gas as asked for."""
+    test = recorded_test(name, next(iter(document.values())), fork)
+    if gas:
+        test.content["transaction"]["gasLimit"] = [hex(int(gas))]
+    return test
 
 
 if __name__ == "__main__":

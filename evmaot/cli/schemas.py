@@ -230,6 +230,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "size_bytes": "bytes",
         "errors": "count",
         "notes": "count",
+        "execution": ("null", {"artifacts": "count", "calls": "count", "frames": "count"}),
         "seconds": "seconds",
     },
     "gc": {

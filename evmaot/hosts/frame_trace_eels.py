@@ -55,7 +55,7 @@ def trace_case(test: StateTest, key: CaseKey, programs: ProgramSource, mode: str
     entry = test.content["post"][key.fork_name][key.index]
     clears_empty = fork.parameters.empty_accounts_are_cleared
     recorder = NativeRecorder(clears_empty=clears_empty)
-    native_problem = _run_natively(runner, test, key, programs, recorder)
+    native_problem = _run_natively(runner, found, test, key, programs, recorder)
     comparison = Comparison(recorder.trace)
     seen: list[FrameDifference] = []
 
@@ -79,10 +79,11 @@ def trace_case(test: StateTest, key: CaseKey, programs: ProgramSource, mode: str
 
 
 def _run_natively(
-    runner: EelsRunner, test: StateTest, key: CaseKey, programs: ProgramSource, recorder: NativeRecorder
+    runner: EelsRunner, fork: EelsFork, test: StateTest, key: CaseKey, programs: ProgramSource, recorder: NativeRecorder
 ) -> str:
     try:
-        with eels.native(programs, strict=True, observer=recorder):
+        package = fork.vm.__name__.split(".")[-2]
+        with eels.native(programs, forks=[package], strict=True, observer=recorder):
             observed = runner.observe(test, key)
     except EvmaotError as error:
         recorder.trace.failure = f"{type(error).__name__}: {error}"
