@@ -23,6 +23,7 @@ from evmaot.errors import CompileError, CompilerBug
 if TYPE_CHECKING:
     from evmaot.codegen.options import CompileOptions
     from evmaot.evm.forks import Fork
+    from evmaot.evm.instruction_set import CompileRules
     from evmaot.store.keys import Profile
 
 COMPILER_MODULES: Final = ("evmaot.codegen.driver", "evmaot.codegen.builtins.module", "evmaot.codegen.backend.linker")
@@ -75,6 +76,25 @@ class CompileJob:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyJob:
+    """Find the unit key that a compilation would have."""
+
+    code: bytes
+    code_hash: bytes
+    fork: str
+    gas_params: tuple[tuple[str, int], ...]
+    tier: str
+    surroundings: Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOutput:
+    """What became of a `KeyJob`."""
+
+    unit_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """One compiled code, as a part of libraries."""
 
@@ -115,10 +135,10 @@ class LinkJob:
     surroundings: Surroundings
 
 
-Job = WarmUpJob | CompileJob | LinkJob
+Job = WarmUpJob | KeyJob | CompileJob | LinkJob
 
 
-def run_job(job: Job) -> WarmUpOutput | CompileOutput | bytes:
+def run_job(job: Job) -> WarmUpOutput | KeyOutput | CompileOutput | bytes:
     """Do one job; called in a worker process.  Raises CompileError, LinkError, LoadError, CompilerBug."""
     _settle(job.surroundings)
     if isinstance(job, WarmUpJob):
@@ -127,15 +147,30 @@ def run_job(job: Job) -> WarmUpOutput | CompileOutput | bytes:
         return WarmUpOutput(_builtins_object(CompileOptions(), None))
     if isinstance(job, LinkJob):
         return link_units(job.units, job.objects, job.builtins_object)
+    if isinstance(job, KeyJob):
+        return KeyOutput(_identity(job).unit_key)
     return compile_code(job)
 
 
-def compile_code(job: CompileJob) -> CompileOutput:
-    """Compile, link and check one code."""
-    from evmaot.codegen.driver import compile_unit, reachable_opcodes
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What a code is compiled as."""
+
+    options: CompileOptions
+    fork: Fork
+    rules: CompileRules
+    opcodes: frozenset[int]
+    profile: Profile
+    code_sha256: bytes
+    unit_key: str
+
+
+def _identity(job: CompileJob | KeyJob) -> _Identity:
+    """Raises CompileError ``code_hash_mismatch``."""
+    from evmaot.codegen.driver import reachable_opcodes
     from evmaot.codegen.options import CompileOptions, Tier
     from evmaot.evm.forks import FORKS
-    from evmaot.evm.instruction_set import opcode_bitmap, restrict
+    from evmaot.evm.instruction_set import restrict
     from evmaot.execution.hashing import keccak256
     from evmaot.runtime.schedule import with_gas_params
     from evmaot.store.keys import unit_key
@@ -148,7 +183,6 @@ def compile_code(job: CompileJob) -> CompileOutput:
             context={"code_hash": job.code_hash.hex(), "size_bytes": len(job.code)},
             hint="a code hash is the keccak-256 of the code",
         )
-    start = time.perf_counter()
     options = CompileOptions(tier=Tier(job.tier))
     fork = with_gas_params(FORKS[job.fork], job.gas_params)
     opcodes = reachable_opcodes(job.code)
@@ -156,10 +190,21 @@ def compile_code(job: CompileJob) -> CompileOutput:
     profile = profile_of(options)
     code_sha256 = hashlib.sha256(job.code).digest()
     key = unit_key(profile.digest, rules.digest, code_sha256.hex(), len(job.code))
-    symbol = f"u_{key[:_SYMBOL_DIGITS]}"
+    return _Identity(options, fork, rules, opcodes, profile, code_sha256, key)
+
+
+def compile_code(job: CompileJob) -> CompileOutput:
+    """Compile, link and check one code."""
+    from evmaot.codegen.driver import compile_unit
+    from evmaot.evm.instruction_set import opcode_bitmap
+
+    start = time.perf_counter()
+    identity = _identity(job)
+    options, rules = identity.options, identity.rules
+    symbol = f"u_{identity.unit_key[:_SYMBOL_DIGITS]}"
     prepared = time.perf_counter()
     if job.dump_directory is not None:
-        _dump(Path(job.dump_directory), job, fork, options)
+        _dump(Path(job.dump_directory), job, identity.fork, options)
     made = compile_unit(job.code, rules, options, symbol)
     if job.is_checked and compile_unit(job.code, rules, options, symbol).object_data != made.object_data:
         raise CompilerBug("compiled twice, the same code gave different bytes")
@@ -167,7 +212,15 @@ def compile_code(job: CompileJob) -> CompileOutput:
     phases["analyse"] += prepared - start
     phases["emit"] += phases.pop("parse")
     unit = Unit(
-        job.code_hash, code_sha256, len(job.code), rules.digest, opcode_bitmap(opcodes), symbol, key, profile, phases
+        code_hash=job.code_hash,
+        code_sha256=identity.code_sha256,
+        length=len(job.code),
+        rules=rules.digest,
+        opcodes=opcode_bitmap(identity.opcodes),
+        symbol=symbol,
+        key=identity.unit_key,
+        profile=identity.profile,
+        phase_seconds=phases,
     )
     linking = time.perf_counter()
     builtins_object = _builtins_object(options, job.builtins_object)

@@ -229,7 +229,7 @@ class Core:
         self.is_dozing = False
         with contextlib.suppress(OSError):
             if scheduler is not None:
-                scheduler.crew.abandon()
+                scheduler.abandon()
             if waker is not None:
                 waker.forget()
 

@@ -3,7 +3,8 @@
 Job: open, pause, refill and close the pool of worker processes; keep what they share (the helpers' object) and what
 they did (statistics).  Invariants: it belongs to the thread that schedules; workers that cannot be started are a
 reason and not an exception, and are tried again after a pause that grows.
-May import: `evmaot.workers`, `evmaot.worker_process`, `evmaot.runtime`, errors, jit.compiler, jit.threads.
+May import: `evmaot.workers`, `evmaot.worker_process`, `evmaot.runtime`, errors, jit.compiler, jit.jobs,
+jit.threads.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from evmaot.jit.compiler import (
     COMPILER_MODULES,
     CompileJob,
     CompileOutput,
+    KeyJob,
     LinkJob,
     Surroundings,
     WarmUpJob,
     WarmUpOutput,
     run_job,
 )
+from evmaot.jit.jobs import Job
 from evmaot.jit.threads import Waker
 from evmaot.runtime.config import RuntimeConfig
 from evmaot.runtime.events import WorkerRestartedEvent
@@ -167,12 +170,34 @@ class Crew:
             if self._pool is not None:
                 self._pool.pause() if is_paused else self._pool.resume()
 
-    def start(self, token: Any, job: CompileJob | LinkJob, timeout_seconds: float) -> list[JobResult]:
+    def key_order(self, job: Job, gas_params: tuple[tuple[str, int], ...]) -> KeyJob:
+        """What a worker is told to do to find a job's unit key."""
+        return KeyJob(job.code, job.pair[0], job.pair[1], gas_params, job.tier.value, self.surroundings)
+
+    def order(self, job: Job, gas_params: tuple[tuple[str, int], ...], *, wants_object: bool) -> CompileJob:
+        """What a worker is told to do for a job."""
+        config = self._settings.config
+        return CompileJob(
+            code=job.code,
+            code_hash=job.pair[0],
+            fork=job.pair[1],
+            gas_params=gas_params,
+            tier=job.tier.value,
+            wants_object=wants_object,
+            is_checked=config.debug_assertions,
+            dump_directory=None if config.dump_dir is None else str(config.dump_dir),
+            builtins_object=None,
+            surroundings=self.surroundings,
+        )
+
+    def start(self, token: Any, job: KeyJob | CompileJob | LinkJob, timeout_seconds: float) -> list[JobResult]:
         """Give a job to a worker; answers failures where there is none."""
         assert self._pool is not None
         self._tokens[id(token)] = token
         try:
-            self._pool.submit(token, replace(job, builtins_object=self._builtins), timeout_seconds)
+            if not isinstance(job, KeyJob):
+                job = replace(job, builtins_object=self._builtins)
+            self._pool.submit(token, job, timeout_seconds)
         except EvmaotError as error:
             return self._give_up(error)
         return []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from evmaot.jit.residency import Pair
 from evmaot.runtime.config import OptLevel
-from evmaot.runtime.events import CompilationKind
+from evmaot.runtime.events import CompilationEvent, CompilationKind
 from evmaot.runtime.lookup import RuntimeCacheKey
 from evmaot.runtime.program import CompiledProgram
 
@@ -114,6 +114,8 @@ class Phase(Enum):
     """Where a job is."""
 
     LOADING = "loading"
+    WAITING = "waiting"
+    """Another process is compiling it."""
     QUEUED = "queued"
     RUNNING = "running"
     READY = "ready"
@@ -143,6 +145,13 @@ class Job:
     requests: list[Request] = field(default_factory=list)
     output: CompileOutput | None = None
     """Once it is compiled and until it is published."""
+    unit_key: str | None = None
+    """Of a job for the store, once it is known."""
+    has_lock: bool = False
+    may_compile: bool = False
+    """Whether the lock of its unit key is settled."""
+    lock_attempts: int = 0
+    patience_until: float = 0.0
 
     @property
     def job_key(self) -> JobKey:
@@ -153,3 +162,24 @@ class Job:
     def key(self) -> RuntimeCacheKey:
         """Its key, for events."""
         return RuntimeCacheKey(self.pair[0], self.fork_name)
+
+    def event(
+        self,
+        seconds: float,
+        library_size_bytes: int,
+        phase_seconds: dict[str, float],
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> CompilationEvent:
+        """What is told when it was compiled, or failed to be (`reason`, `error`)."""
+        return CompilationEvent(
+            kind=self.kind,
+            key=self.key,
+            tier=self.tier.value,
+            code_size_bytes=len(self.code),
+            library_size_bytes=library_size_bytes,
+            seconds=seconds,
+            phase_seconds=phase_seconds,
+            reason=reason,
+            error=error,
+        )

@@ -22,7 +22,7 @@ from evmaot.jit.jobs import Job, Phase
 from evmaot.jit.publisher import Bundle, Publisher, distinct, new_library
 from evmaot.runtime.artifacts import NewLibrary
 from evmaot.runtime.catalog import LibraryRecord
-from evmaot.runtime.events import PublicationFailedEvent, PublishedEvent
+from evmaot.runtime.events import CompilationKind, PublicationFailedEvent, PublishedEvent
 from evmaot.workers import JobResult
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class Publishing:
         core = self._core
         asked = core.config.aot or (core.store is not None and core.store.publishes_jit)
         return asked and time.monotonic() >= self._retry_at
+
+    def is_for_store(self, job: Job) -> bool:
+        """Whether what is compiled for a job can be linked into a library of the store."""
+        return job.kind is CompilationKind.AOT or (job.tier is self._core.tuning.aot_opt_level and self.is_wanted)
 
     @property
     def deadline(self) -> float | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from evmaot.errors import EvmaotError
 from evmaot.jit.admission import HotKeys, NegativeCache
-from evmaot.jit.compiler import CompileJob, CompileOutput
+from evmaot.jit.compiler import CompileOutput, KeyOutput
 from evmaot.jit.crew import Crew
 from evmaot.jit.eviction import Evictor
 from evmaot.jit.jobs import CompilationOutcome, Job, JobKey, OutcomeStatus, Phase, Request, Urgency
@@ -25,10 +25,12 @@ from evmaot.jit.lookup_events import LookupEvents
 from evmaot.jit.publisher import Bundle
 from evmaot.jit.publishing import Publishing, Stored
 from evmaot.jit.residency import Pair
+from evmaot.jit.single_flight import SingleFlight
 from evmaot.jit.store_search import find_in_store
+from evmaot.jit.upgrades import LateUpgrades, deadline_seconds
 from evmaot.runtime.catalog import LibraryRecord
 from evmaot.runtime.config import JitMode, OptLevel
-from evmaot.runtime.events import CompilationEvent, CompilationKind
+from evmaot.runtime.events import CompilationKind
 from evmaot.runtime.image import load_image
 from evmaot.runtime.lookup import is_eligible
 from evmaot.runtime.program import CompiledProgram, ProgramKind
@@ -65,6 +67,8 @@ class Scheduler:
             "aot": NegativeCache(time.monotonic),
         }
         self.crew = Crew(core.crew_settings, self._waker, core.notify)
+        self._late = LateUpgrades()
+        self._flight = SingleFlight(core, self._is_current, self._looked, self._queue)
         self._publishing = Publishing(core, self.crew, self._is_current, self._published)
         self._events = LookupEvents(core, self._missed)
         self._evictor = Evictor(core)
@@ -87,6 +91,7 @@ class Scheduler:
             # Each step whatever becomes of the others: nobody may be left waiting, and no process left over.
             with contextlib.ExitStack() as stack:
                 stack.callback(core.finish)
+                stack.callback(self._flight.close)
                 stack.callback(self.crew.close)
                 stack.callback(self._end_all, OutcomeStatus.CLOSED)
 
@@ -101,6 +106,7 @@ class Scheduler:
         self._publishing.step(others_are_coming=self._artifacts_are_coming())
         self._dispatch()
         self._evictor.sweep(time.monotonic())
+        self._flight.step(time.monotonic())
         timeout = self._rest_seconds()
         for result in self.crew.wait(timeout):
             self._take(result)
@@ -110,8 +116,9 @@ class Scheduler:
         """How long nothing happens unless somebody wakes us."""
         core = self._core
         now = time.monotonic()
-        known = (now + _LONGEST_REST_SECONDS, self._evictor.next_sweep, self._publishing.deadline)
-        moments = [moment for moment in known if moment is not None]
+        late = self._late.deadline if self.crew.free else None
+        known = (self._evictor.next_sweep, self._publishing.deadline, self._flight.deadline, late)
+        moments = [now + _LONGEST_REST_SECONDS, *(moment for moment in known if moment is not None)]
         # First the sign, then the look: an event that comes between finds the sign and wakes us.
         core.is_dozing = True
         if core.miss_events or core.hit_events:
@@ -266,14 +273,10 @@ class Scheduler:
         for result in self._publishing.dispatch():
             self._take(result)
         while self.crew.free:
-            job = self._next_queued()
+            job = self._next_queued() or self._late_upgrade()
             if job is None:
                 break
-            job.phase = Phase.RUNNING
-            self._counters.dispatched.add()
-            is_aot = job.kind is CompilationKind.AOT
-            timeout = self._tuning.aot_timeout if is_aot else self._tuning.jit_timeout
-            for result in self.crew.start(job, self._compile_job(job), timeout):
+            for result in self._start(job):
                 self._take(result)
         if self.crew.off is not None:
             self._give_up(self.crew.off)
@@ -292,23 +295,21 @@ class Scheduler:
                 return job
         return None
 
-    def _compile_job(self, job: Job) -> CompileJob:
-        config = self._config
-        is_for_store = job.kind is CompilationKind.AOT or (
-            job.tier is self._tuning.aot_opt_level and self._publishing.is_wanted
-        )
-        return CompileJob(
-            code=job.code,
-            code_hash=job.pair[0],
-            fork=job.pair[1],
-            gas_params=self._core.gas_params,
-            tier=job.tier.value,
-            wants_object=is_for_store,
-            is_checked=config.debug_assertions,
-            dump_directory=None if config.dump_dir is None else str(config.dump_dir),
-            builtins_object=None,
-            surroundings=self.crew.surroundings,
-        )
+    def _start(self, job: Job) -> list[JobResult]:
+        job.phase, gas_params = Phase.RUNNING, self._core.gas_params
+        if self._flight.wants(job):
+            return self.crew.start(job, self.crew.key_order(job, gas_params), self._tuning.jit_timeout)
+        self._counters.dispatched.add()
+        timeout = deadline_seconds(self._tuning, job, self._failures_of(job).failures.get(job.pair))
+        order = self.crew.order(job, gas_params, wants_object=self._publishing.is_for_store(job))
+        return self.crew.start(job, order, timeout)
+
+    def _late_upgrade(self) -> Job | None:
+        """There is nothing else to do: an upgrade that failed before."""
+        failed = self._late.take(time.monotonic(), self._map)
+        if failed is None or failed.job_key in self._jobs:
+            return None
+        return self._new_upgrade(failed, failed.kind, failed.tier)
 
     def _take(self, result: JobResult) -> None:
         if isinstance(result.token, Bundle):
@@ -319,6 +320,9 @@ class Scheduler:
             return
         if result.failure is not None:
             self._failed(job, result.failure, result.seconds)
+            return
+        if isinstance(result.value, KeyOutput):
+            self._flight.ask(job, result.value.unit_key)
             return
         try:
             self._compiled(job, result.value, result.seconds)
@@ -337,17 +341,8 @@ class Scheduler:
         loaded = time.perf_counter() - start
         self._counters.compiled.add()
         self._failures_of(job).forget(job.pair)
-        self._core.notify(
-            CompilationEvent(
-                kind=job.kind,
-                key=job.key,
-                tier=job.tier.value,
-                code_size_bytes=len(job.code),
-                library_size_bytes=len(output.library),
-                seconds=seconds + loaded,
-                phase_seconds={**output.unit.phase_seconds, "load": loaded},
-            )
-        )
+        phases = {**output.unit.phase_seconds, "load": loaded}
+        self._core.notify(job.event(seconds + loaded, len(output.library), phases))
         if is_for_store:
             job.output = output
             self._publishing.add(job)
@@ -371,34 +366,32 @@ class Scheduler:
         tier = self._tuning.aot_opt_level if publishes else self._tuning.jit_opt_level
         if job.tier is tier and not publishes:
             return
-        upgrade = Job(kind, job.pair, job.fork_name, job.code, tier, Urgency.UPGRADE, is_upgrade=True)
-        self._jobs[upgrade.job_key] = upgrade
+        upgrade = self._new_upgrade(job, kind, tier)
         if job.tier is tier and output.object_data is not None:
             upgrade.output = output
             self._publishing.add(upgrade)
         else:
             self._queue(upgrade)
 
+    def _new_upgrade(self, job: Job, kind: CompilationKind, tier: OptLevel) -> Job:
+        upgrade = Job(kind, job.pair, job.fork_name, job.code, tier, Urgency.UPGRADE, is_upgrade=True)
+        self._jobs[upgrade.job_key] = upgrade
+        return upgrade
+
     def _failed(self, job: Job, failure: JobFailure, seconds: float) -> None:
         self._counters.failed.add()
+        if self._flight.wants(job):
+            # It failed before it came to a compilation: that was one all the same.
+            self._counters.dispatched.add()
         if failure.reason != self.crew.off:
-            self._failures_of(job).remember(
+            remembered = self._failures_of(job).remember(
                 job.pair, failure.reason, failure.message, is_repeatable=failure.is_repeatable
             )
+            if job.is_upgrade:
+                self._late.failed(job, remembered, is_repeatable=failure.is_repeatable)
         logger.info("%s not compiled: %s: %s", job.key, failure.reason, failure.message)
-        self._core.notify(
-            CompilationEvent(
-                kind=job.kind,
-                key=job.key,
-                tier=job.tier.value,
-                code_size_bytes=len(job.code),
-                library_size_bytes=0,
-                seconds=seconds,
-                phase_seconds={},
-                reason=failure.reason,
-                error="\n".join(text for text in (failure.message, failure.cause) if text),
-            )
-        )
+        error = "\n".join(text for text in (failure.message, failure.cause) if text)
+        self._core.notify(job.event(seconds, 0, {}, failure.reason, error))
         self._end(job, OutcomeStatus.FAILED, reason=failure.reason, message=failure.message)
 
     # Publishing.
@@ -448,6 +441,7 @@ class Scheduler:
         message: str | None = None,
     ) -> None:
         del self._jobs[job.job_key]
+        self._flight.ended(job)
         job.output = None
         requests, job.requests = job.requests, []
         # Not kept: through their futures they hold the program, and then it could not be given back.
@@ -468,6 +462,7 @@ class Scheduler:
             queue.clear()
         self._publishing.clear()
         self._hot.clear()
+        self._late.clear()
         for cache in self._failures.values():
             cache.clear()
         core.miss_events.clear()
@@ -477,6 +472,11 @@ class Scheduler:
         self._end_all(OutcomeStatus.DISCARDED)
         for request in waiting:
             self._answer(request, OutcomeStatus.DISCARDED)
+
+    def abandon(self) -> None:
+        """In a child of `fork`: workers and locks are the parent's."""
+        self.crew.abandon()
+        self._flight.abandon()
 
     @property
     def pending_jobs(self) -> int:

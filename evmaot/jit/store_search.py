@@ -27,7 +27,7 @@ def find_in_store(core: Core, job: Job, tell: Callable[[Job, LibraryRecord | Non
     """Load a library for a job, and have the scheduler told which, or that there is none."""
     record = None
     try:
-        record = _load(core, job)
+        record = load_from_store(core, job)
     except EvmaotError as error:
         core.catalogue.skip(error.reference, f"0x{job.pair[0].hex()}", error.cause or error.message)
     except Exception:
@@ -36,7 +36,8 @@ def find_in_store(core: Core, job: Job, tell: Callable[[Job, LibraryRecord | Non
     core.wake()
 
 
-def _load(core: Core, job: Job) -> LibraryRecord | None:
+def load_from_store(core: Core, job: Job) -> LibraryRecord | None:
+    """A library that fits, loaded; None if there is none.  Raises EvmaotError."""
     found = _load_known(core, job)
     if found is not None or core.store is None:
         return found

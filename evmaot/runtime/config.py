@@ -36,7 +36,7 @@ Sizes are bytes, times are seconds.  `RuntimeConfig`:
     jit_max_bytecode_len            24576         longer code is not eligible; 0: no limit
     jit_max_pending_jobs            2048          hot keys are not admitted beyond it, explicit requests wait
     jit_worker_count                cpus/2        rounded up, from 1 to 4; 0: nothing is compiled
-    jit_timeout                     5.0           deadline of one compilation
+    jit_timeout                     5.0           deadline of one compilation; beyond 8 KiB proportionally longer
     aot_timeout                     300.0         deadline of one compilation for the store
     jit_worker_memory_limit_bytes   2147483648    address space of one compilation, beyond that of an idle worker
     jit_worker_cpu_count            0             CPUs that the workers share; 0: all

@@ -24,6 +24,7 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import Durability, StoreFiles
 from evmaot.store.index import Entry, Pack
 from evmaot.store.keys import StoredProfile
+from evmaot.store.locks import UnitLocks
 from evmaot.store.manifest import Member
 
 LOCK_TIMEOUT_SECONDS: Final = 5.0
@@ -147,6 +148,10 @@ class DirectoryStore:
             return False
         report = self._writable(create=False).remove_members([(key.profile, key.code_sha256, key.rules)])
         return report.members_removed > 0
+
+    def unit_locks(self) -> UnitLocks:
+        """Locks of unit keys, which the caller closes; makes the store where it is missing.  Raises StoreError."""
+        return self._writable(create=True).unit_locks()
 
     def clear(self) -> None:
         """Remove every artifact and every remembered failure.  Raises StoreError, BusyError."""

@@ -106,4 +106,3 @@ def unpacked(text: str) -> Iterator[bytes]:
     """The digests of such a text."""
     data = base64.b64decode(text)
     return (data[at : at + 8] for at in range(0, len(data), 8))
-

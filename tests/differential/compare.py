@@ -100,9 +100,7 @@ class Comparison:
             side.restore()
         self._eels.clear()
 
-    def run(
-        self, worlds: Iterable[Generated], tier: str, progress: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def run(self, worlds: Iterable[Generated], tier: str, progress: Callable[[str], None] = lambda _: None) -> None:
         """Compare all messages of some worlds; what is found is in `tally`."""
         expected = []
         for world in worlds:

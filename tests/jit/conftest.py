@@ -73,6 +73,12 @@ class Gate:
         os.close(self._descriptor)
         self._descriptor = None
 
+    def lose(self) -> None:
+        """Who stood before it is dead."""
+        assert self._descriptor is not None
+        os.close(self._descriptor)
+        self._descriptor = None
+
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:

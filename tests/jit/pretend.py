@@ -18,8 +18,18 @@ from evmaot.codegen.frontend.decode import reachable_opcodes
 from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.errors import CompileError, LinkError
 from evmaot.evm.forks import FORKS
-from evmaot.evm.instruction_set import opcode_bitmap, restrict
-from evmaot.jit.compiler import CompileJob, CompileOutput, Job, LinkJob, Unit, WarmUpJob, WarmUpOutput
+from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, restrict
+from evmaot.jit.compiler import (
+    CompileJob,
+    CompileOutput,
+    Job,
+    KeyJob,
+    KeyOutput,
+    LinkJob,
+    Unit,
+    WarmUpJob,
+    WarmUpOutput,
+)
 from evmaot.runtime.schedule import with_gas_params
 from evmaot.store.keys import Profile, unit_key
 from evmaot.target import host_target
@@ -89,6 +99,8 @@ def run_job(template: bytes, template_sha256: bytes, template_rules: bytes, job:
         return WarmUpOutput(b"")
     if isinstance(job, LinkJob):
         raise LinkError("pretended", "it links nothing")
+    if isinstance(job, KeyJob):
+        return KeyOutput(_identity(job)[-1])
     _, mark, word = job.code.partition(MARK)
     if mark and word.startswith(b"gate:"):
         _, path, tiers = word.split(b":")
@@ -104,14 +116,17 @@ def run_job(template: bytes, template_sha256: bytes, template_rules: bytes, job:
     return _output(job, template, template_sha256, template_rules)
 
 
-def _output(job: CompileJob, template: bytes, template_sha256: bytes, template_rules: bytes) -> CompileOutput:
+def _identity(job: CompileJob | KeyJob) -> tuple[frozenset[int], CompileRules, bytes, Profile, str]:
     opcodes = reachable_opcodes(job.code)
     rules = restrict(with_gas_params(FORKS[job.fork], job.gas_params), opcodes)
-    code_sha256 = hashlib.sha256(job.code).digest()
-    of = profile(job.tier)
+    code_sha256, of = hashlib.sha256(job.code).digest(), profile(job.tier)
+    return opcodes, rules, code_sha256, of, unit_key(of.digest, rules.digest, code_sha256.hex(), len(job.code))
+
+
+def _output(job: CompileJob, template: bytes, template_sha256: bytes, template_rules: bytes) -> CompileOutput:
+    opcodes, rules, code_sha256, of, key = _identity(job)
     library = template.replace(template_sha256, code_sha256).replace(template_rules, bytes.fromhex(rules.digest))
     library = library.replace(bytes.fromhex(profile("fast").digest), bytes.fromhex(of.digest))
-    key = unit_key(of.digest, rules.digest, code_sha256.hex(), len(job.code))
     unit = Unit(
         job.code_hash, code_sha256, len(job.code), rules.digest, opcode_bitmap(opcodes), f"u_{key[:32]}", key, of,
         dict.fromkeys(("analyse", "emit", "optimise", "codegen", "link"), 0.0),

@@ -92,6 +92,7 @@ class Stress:
             self.store,
             jit_hot_threshold=2,
             jit_timeout=2.0,
+            aot_timeout=2.0,
             compiler_recycle_threshold=50,
             event_drain_interval=0.005,
             eviction_sweep_interval=0.05,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +134,21 @@ def test_an_upgrade_that_fails_leaves_the_fast_code(make_backend: MakeBackend) -
     decision = backend.lookup(request_of(code))
     assert isinstance(decision, Compiled)
     assert decision.program.tier == "fast"
+
+
+def test_an_upgrade_that_met_an_accident_is_tried_again(make_backend: MakeBackend, optimised_gate: Gate) -> None:
+    backend = make_backend()
+    assert backend.compile_jit_sync(request_of(optimised_gate.code)).status is OutcomeStatus.COMPILED
+    optimised_gate.wait_until_reached()
+    (process_id,) = backend.worker_process_ids
+    os.kill(process_id, signal.SIGKILL)
+    eventually(lambda: backend.stats().compilations_failed == 1)
+    assert backend.stats().pending_jobs == 0
+    optimised_gate.lose()
+    optimised_gate.wait_until_reached()
+    optimised_gate.open()
+    key = request_of(optimised_gate.code).key
+    eventually(lambda: getattr(backend.get_compiled(key.code_hash, "osaka"), "tier", None) == "optimised")
 
 
 @pytest.mark.parametrize(("word", "reason"), [(b"fail", "pretended"), (b"raise", "compiler_bug")])
