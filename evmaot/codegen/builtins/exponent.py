@@ -1,7 +1,7 @@
 """EXP as LLVM IR: square and multiply on i256, shifts for powers of two.
 
-Job: the body of `evmaot_exp`.  Invariants: arithmetic is modulo 2**256 and 0 ** 0 = 1 (Yellow Paper
-H.2); at most 256 rounds; the result may be written over an operand.  May import:
+Job: the body of `evmaot_exp`, and what an exponent costs.  Invariants: arithmetic is modulo 2**256
+and 0 ** 0 = 1 (Yellow Paper H.2); at most 256 rounds; the result may be written over an operand.  May import:
 `evmaot.codegen.builtins.writer`, `evmaot.target`.
 """
 
@@ -9,8 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from evmaot.codegen.builtins.writer import FUNCTION_ATTRIBUTES
+from evmaot.codegen.builtins.writer import FUNCTION_ATTRIBUTES, Writer, function
 from evmaot.target import Target
+
+
+def exponent_charge(w: Writer, exponent: str, byte_price: str) -> str:
+    """Dynamic gas of EXP by an i256 value (Yellow Paper H.1, EIP-160)."""
+    zeros = w.value(f"call i256 @llvm.ctlz.i256(i256 {exponent}, i1 false)")
+    bits = w.op("sub", "256", w.value(f"trunc i256 {zeros} to i64"))
+    size = w.op("lshr", w.op("add", bits, "7"), "3")
+    return w.op("mul", size, byte_price)
+
 
 _EXP = f"""define hidden void @evmaot_exp(ptr %base, ptr %exponent, ptr %out) {FUNCTION_ATTRIBUTES} {{
 entry:
@@ -69,5 +78,13 @@ done:
 }}
 """
 
-BODIES: Mapping[str, Callable[[Target], str]] = {"exp": lambda target: _EXP}
+
+def _exponent_gas(_: Target) -> str:
+    w = Writer()
+    left = w.op("sub", "%gas", exponent_charge(w, w.load("%exponent", kind="i256"), "%byte_price"))
+    w.do(f"ret i64 {left}")
+    return function("i64 @evmaot_exponent_gas(i64 %gas, ptr %exponent, i64 %byte_price)", w.text())
+
+
+BODIES: Mapping[str, Callable[[Target], str]] = {"exp": lambda target: _EXP, "exponent_gas": _exponent_gas}
 """Name to definition for a target."""

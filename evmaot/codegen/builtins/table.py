@@ -82,6 +82,15 @@ _NATIVE = (
     _arithmetic("shr", "count value out"),
     _arithmetic("sar", "count value out"),
     Builtin(
+        "exponent_gas",
+        ("i64", "ptr", "i64"),
+        "i64",
+        PURE,
+        "native",
+        "(gas, exponent, byte_price): the gas left behind EXP's dynamic gas; negative: out of gas.",
+        ("", _IN, ""),
+    ),
+    Builtin(
         "keccak256",
         ("ptr", "i64", "ptr"),
         "void",

@@ -99,6 +99,8 @@ class RegionEmitter:
         self.gas = "%gas"
         self.memory_known = 0
         """Bytes that memory is known to have in this chain."""
+        self.variable_charges = 0
+        """Charges of computed amounts that are inline in this region."""
         self.terminated = False
         """Whether the current LLVM block has been ended."""
         self._scratch: set[int] = set()

@@ -1,18 +1,23 @@
 """Lowerings of ADD to SIGNEXTEND.
 
 LLVM's own add, sub and mul are right and good; division, modulo, ADDMOD, MULMOD and EXP are helpers,
-because LLVM's wide division is 10 to 70 times slower.  May import: `emit.region`, `emit.values`.
+because LLVM's wide division is 10 to 70 times slower.  May import: `emit.region`, `emit.values`,
+`builtins.exponent`.
 """
 
 from __future__ import annotations
 
+from evmaot.codegen.builtins.exponent import exponent_charge
 from evmaot.codegen.emit.region import Lowering, RegionEmitter
-from evmaot.codegen.emit.values import Constant, Word
+from evmaot.codegen.emit.values import Constant, Value, Word
 from evmaot.codegen.ir.program import Block, Instruction
 
 MUL_WEIGHT = 1
 SHIFT_WEIGHT = 4
 """What MUL and a shift by a variable cost LLVM, in units of the program's inline budget."""
+
+MAX_VARIABLE_CHARGES = 8
+"""Inline in one region."""
 
 
 def binary(operation: str) -> Lowering:
@@ -73,17 +78,28 @@ def exponent_gas(emitter: RegionEmitter, exponent: int) -> int:
     return int(emitter.rules["exp_byte"]) * ((exponent.bit_length() + 7) // 8)
 
 
+def _charge_exponent(emitter: RegionEmitter, exponent: Value) -> None:
+    """Inline for a region's first ones only.
+
+    LLVM's loop strength reduction takes time exponential in the number of variable subtractions from one
+    value that goes around a loop: 128 of them took minutes.
+    """
+    price = str(emitter.rules["exp_byte"])
+    if emitter.variable_charges < MAX_VARIABLE_CHARGES:
+        emitter.variable_charges += 1
+        emitter.charge_value(exponent_charge(emitter.writer, emitter.writer.word(exponent), price))
+    else:
+        place = emitter.address_of(exponent, 1)
+        emitter.help("evmaot_exponent_gas", f"i64 {emitter.gas}, ptr {place}, i64 {price}")
+
+
 def _exp(emitter: RegionEmitter, instruction: Instruction, block: Block) -> None:
     exponent = emitter.stack.peek_constant(1)
     if exponent is not None:
         emitter.charge(exponent_gas(emitter, exponent))
     else:
-        writer = emitter.writer
         base, value = emitter.stack.pop(), emitter.stack.pop()
-        zeros = writer.value(f"call i256 @llvm.ctlz.i256(i256 {writer.word(value)}, i1 false)")
-        bits = writer.op("sub", "256", writer.value(f"trunc i256 {zeros} to i64"))
-        size = writer.op("lshr", writer.op("add", bits, "7"), "3")
-        emitter.charge_value(writer.op("mul", size, str(emitter.rules["exp_byte"])))
+        _charge_exponent(emitter, value)
         emitter.stack.push(value)
         emitter.stack.push(base)
     _EXP_HELPER(emitter, instruction, block)

@@ -60,3 +60,11 @@ def test_the_result_may_be_written_over_an_operand(place: int) -> None:
         expected = list(pair)
         expected[place] = exp(*pair)
         assert [from_native(word) for word in words] == expected
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_gas_of_an_exponent_counts_its_bytes_and_may_be_negative(tier: Tier) -> None:
+    call = load_builtins(tier).functions["exponent_gas"]
+    for exponent in (0, 1, 255, 256, *EDGE_WORDS):
+        expected = 1000 - 50 * ((exponent.bit_length() + 7) // 8)
+        assert call(1000, to_native(exponent), 50) == expected % (1 << 64), hex(exponent)
