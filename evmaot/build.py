@@ -21,6 +21,7 @@ from typing import Final
 from evmaot.build_packs import Publisher, Ready
 from evmaot.build_plan import Lookup, Plan, Unit, check_request, chunked, make_plan, mark_cached
 from evmaot.build_report import (
+    WORK_PER_UNIT,
     BuildCounts,
     BuildEvent,
     BuildReport,
@@ -83,7 +84,7 @@ def build(
             wanted = {unit.report.pack for unit in plan.units}
             mark_used(store, (pack for pack in index.packs if pack.manifest.object.sha256 in wanted))
         progress = _Progress(observer, plan)
-        progress.tell(EventKind.PLANNED, "")
+        progress.tell(EventKind.PLANNED, "", workers=request.jobs)
         session = None
         if store is not None and plan.misses and not request.dry_run:
             session = _Session(request, store, tools, plan, progress, report)
@@ -96,6 +97,10 @@ def build(
     return report
 
 
+def _work_of(unit: Unit) -> int:
+    return len(unit.code.data) + WORK_PER_UNIT
+
+
 class _Progress:
     """Counts, and who is told about them."""
 
@@ -106,13 +111,16 @@ class _Progress:
             total=len(plan.units),
             cached=statuses.count(UnitStatus.CACHED),
             failed=statuses.count(UnitStatus.FAILED),
+            work=sum(map(_work_of, plan.misses)),
         )
 
-    def tell(self, kind: EventKind, subject: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
+    def tell(
+        self, kind: EventKind, subject: str, *, reason: str | None = None, seconds: float = 0.0, workers: int = 0
+    ) -> None:
         if self._observer is not None:
-            self._observer(BuildEvent(kind, subject, self.counts, reason, seconds))
+            self._observer(BuildEvent(kind, subject, self.counts, reason, seconds, workers))
 
-    def add(self, *, compiled: int = 0, cached: int = 0, failed: int = 0, published: int = 0) -> None:
+    def add(self, *, compiled: int = 0, cached: int = 0, failed: int = 0, published: int = 0, work: int = 0) -> None:
         c = self.counts
         self.counts = replace(
             c,
@@ -120,6 +128,7 @@ class _Progress:
             cached=c.cached + cached,
             failed=c.failed + failed,
             published=c.published + published,
+            work_done=c.work_done + work,
         )
 
 
@@ -193,9 +202,7 @@ class _Session:
         request, tools = self._request, self._tools
         limits = WorkerLimits(request.timeout_seconds, request.memory_limit_bytes)
         if executor is not None:
-            task = RemoteTask(
-                tools.compile_function, tools.preload, limits, tools.profile.digest, tools.profile_there
-            )
+            task = RemoteTask(tools.compile_function, tools.preload, limits, tools.profile.digest, tools.profile_there)
             return ExecutorPool(executor, task, capacity=2 * request.jobs)
         workers = min(request.jobs, len(self._units))
         return WorkerPool(tools.compile_function, workers=workers, limits=limits, preload=tools.preload)
@@ -244,7 +251,7 @@ class _Session:
         if entry is None:
             return False
         mark_cached(unit, entry)
-        self._progress.add(cached=1)
+        self._progress.add(cached=1, work=_work_of(unit))
         self._progress.tell(EventKind.CACHED, unit.report.label)
         return True
 
@@ -268,7 +275,7 @@ class _Session:
         chunk.waiting.discard(unit.key)
         chunk.ready[unit.key] = Ready(unit, output)
         chunk.unpublished.add(unit.key)
-        self._progress.add(compiled=1)
+        self._progress.add(compiled=1, work=_work_of(unit))
         self._progress.tell(EventKind.COMPILED, report.label, seconds=result.seconds)
 
     def _fail(self, unit: Unit, failure: JobFailure) -> None:
@@ -278,7 +285,7 @@ class _Session:
         report.hint = failure.hint
         if report.code_hash is None:
             report.code_hash = keccak256(unit.code.data).hex()
-        self._progress.add(failed=1)
+        self._progress.add(failed=1, work=_work_of(unit))
         self._progress.tell(EventKind.FAILED, report.label, reason=failure.reason, seconds=report.seconds)
         if failure.is_repeatable:
             record = NegativeRecord(
@@ -346,7 +353,7 @@ class _Session:
             error = item.error
             del chunk.ready[item.unit.key]
             chunk.unpublished.discard(item.unit.key)
-            self._progress.add(compiled=-1)
+            self._progress.add(compiled=-1, work=-_work_of(item.unit))
             self._fail(
                 item.unit, JobFailure(error.reference, error.message, error.cause, error.hint, is_repeatable=False)
             )

@@ -24,6 +24,8 @@ DEFAULT_PACK_SIZE: Final = 256
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
 DEFAULT_MEMORY_LIMIT_BYTES: Final = 4 << 30
 DEFAULT_FLUSH_SECONDS: Final = 10.0
+WORK_PER_UNIT: Final = 2048
+"""Code that takes as long to compile as the smallest does, about."""
 MAX_LABELS: Final = 16
 """Labels kept of one code; the count of its sources is exact."""
 
@@ -133,6 +135,10 @@ class BuildCounts:
     failed: int = 0
     published: int = 0
     """Compiled units that are stored."""
+    work: int = 0
+    """What the store lacked, in bytes of code and `WORK_PER_UNIT` for each: time goes by that, not by number."""
+    work_done: int = 0
+    """Of it, what is compiled, failed, or came from another process."""
 
     @property
     def done(self) -> int:
@@ -167,6 +173,8 @@ class BuildEvent:
     counts: BuildCounts
     reason: str | None = None
     seconds: float = 0.0
+    workers: int = 0
+    """Of PLANNED: how many units are compiled at a time."""
 
 
 Observer = Callable[[BuildEvent], None]

@@ -12,16 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evmaot.build_report import BuildCounts, BuildEvent, EventKind
 from evmaot.cli.output import Output, human_seconds
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 LINE_INTERVAL_SECONDS = 10.0
 _READ_INTERVAL_SECONDS = 0.1
+_SHORTEST_BAR, _LONGEST_BAR = 6, 40
 Item = TypeVar("Item")
 
 
@@ -42,9 +43,11 @@ class Tally:
         self._clock = clock
         self._begun = clock()
         self._skipped_before = 0
+        self._workers = 1
+        self._under_way: dict[str, float | None] = {}
+        """Labels in the order in which they are begun, and when each was: those behind the first wait for a worker."""
         self.counts = BuildCounts()
         self.is_planned = False
-        self.in_flight: dict[str, float] = {}
 
     def take(self, event: BuildEvent) -> None:
         """Count one event."""
@@ -53,10 +56,15 @@ class Tally:
             self.is_planned = True
             self._begun = self._clock()
             self._skipped_before = event.counts.done
+            self._workers = max(1, event.workers)
+            self._under_way.clear()
         elif event.kind is EventKind.STARTED:
-            self.in_flight[event.subject] = self._clock()
+            self._under_way[event.subject] = None
         elif event.kind in (EventKind.COMPILED, EventKind.FAILED):
-            self.in_flight.pop(event.subject, None)
+            self._under_way.pop(event.subject, None)
+        for label in list(self._under_way)[: self._workers]:
+            if self._under_way[label] is None:
+                self._under_way[label] = self._clock()
 
     @property
     def per_second(self) -> float:
@@ -66,30 +74,50 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at this rate, None where nobody knows yet."""
-        rate = self.per_second
-        return (self.counts.total - self.counts.done) / rate if rate > 0 else None
+        """How long the rest will take at the rate of code so far, None where nobody knows yet."""
+        counts, seconds = self.counts, self._clock() - self._begun
+        if not counts.work_done or seconds <= 0:
+            return None
+        return (counts.work - counts.work_done) * seconds / counts.work_done
 
     @property
     def slowest(self) -> tuple[str, float] | None:
         """What has been compiling for longest, and for how many seconds."""
-        if not self.in_flight:
+        begun = [(start, label) for label, start in self._under_way.items() if start is not None]
+        if not begun:
             return None
-        label, start = min(self.in_flight.items(), key=lambda item: item[1])
+        start, label = min(begun)
         return label, self._clock() - start
+
+    def speed(self) -> str:
+        """Rate and rest; empty where nobody knows yet, and at the end."""
+        counts, left = self.counts, self.seconds_left
+        if left is None or counts.done >= counts.total:
+            return ""
+        return f"{self.per_second:.1f}/s, {_whole_seconds(left)} left"
+
+    def numbers(self) -> str:
+        """Units by what became of them."""
+        counts = self.counts
+        parts = [f"{counts.compiled:,} compiled", f"{counts.cached:,} cached"]
+        if counts.failed:
+            parts.append(f"{counts.failed:,} failed")
+        return ", ".join(parts)
 
     def line(self) -> str:
         """All of it in one line."""
         counts = self.counts
-        parts = [f"{counts.done:,}/{counts.total:,}", f"compiled {counts.compiled:,}", f"cached {counts.cached:,}"]
-        if counts.failed:
-            parts.append(f"failed {counts.failed:,}")
-        if self.seconds_left is not None and counts.done < counts.total:
-            parts.append(f"{self.per_second:.1f}/s, {human_seconds(self.seconds_left)} left")
+        parts = [f"{counts.done:,}/{counts.total:,}: {self.numbers()}, {counts.published:,} stored", self.speed()]
         slowest = self.slowest
         if slowest is not None and slowest[1] >= LINE_INTERVAL_SECONDS:
-            parts.append(f"slowest: {slowest[0]} ({human_seconds(slowest[1])})")
-        return "; ".join(parts)
+            parts.append(f"slowest: {slowest[0]} ({_whole_seconds(slowest[1])})")
+        return "; ".join(part for part in parts if part)
+
+
+def _whole_seconds(seconds: float) -> str:
+    """A time that moves: no hundredths."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 10 else human_seconds(whole)
 
 
 class NoDisplay:
@@ -140,29 +168,71 @@ class LineDisplay:
 
 
 class LiveDisplay:
-    """A bar on a terminal."""
+    """A few lines that move, on a terminal: how far, how fast, what became of them, and what takes longest."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self) -> None:
+        from rich.spinner import Spinner
+
         self._tally = Tally()
-        self._task = progress.add_task("reading inputs", total=None, counts="")
+        self._spinner = Spinner("dots")
+        self._read = 0
+        self._about = "reading inputs"
+        self._lock = threading.Lock()
 
     def observe(self, event: BuildEvent) -> None:
-        """Move the bar."""
-        tally = self._tally
-        tally.take(event)
-        counts = tally.counts
-        text = f"[green]{counts.compiled:,} compiled[/] {counts.cached:,} cached"
-        if counts.failed:
-            text += f" [red]{counts.failed:,} failed[/]"
-        if tally.per_second > 0:
-            text += f" {tally.per_second:.1f}/s"
-        about = "waiting for another process" if event.kind is EventKind.WAITING else "compiling"
-        self._progress.update(self._task, description=about, completed=counts.done, total=counts.total, counts=text)
+        """Count one event."""
+        with self._lock:
+            self._tally.take(event)
+            self._about = "waiting for another process" if event.kind is EventKind.WAITING else ""
 
     def reading(self, number: int) -> None:
-        """Show the number."""
-        self._progress.update(self._task, description=f"reading inputs: {number:,}")
+        """Remember the number."""
+        self._read = number
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        with self._lock:
+            yield self._first(options.max_width)
+            if self._tally.is_planned:
+                yield from self._others(options.max_width)
+
+    def _first(self, width: int) -> RenderableType:
+        """The spinner, the number, as much of a bar as there is room for, and the time left."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        tally = self._tally
+        row: list[RenderableType] = [self._spinner]
+        if not tally.is_planned:
+            row.append(Text(f"{self._about}: {self._read:,} contracts"))
+        else:
+            number = f"{tally.counts.done:,}/{tally.counts.total:,}"
+            end = self._about or tally.speed()
+            row.append(Text(number))
+            room = width - len(number) - len(end) - 6
+            if room >= _SHORTEST_BAR:
+                bar = ProgressBar(max(1, tally.counts.total), tally.counts.done, width=min(room, _LONGEST_BAR))
+                row.append(bar)
+            row.append(Text(end))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(*row)
+        return grid
+
+    def _others(self, width: int) -> Iterator[RenderableType]:
+        from rich.text import Text
+
+        tally = self._tally
+        counts = Text(f"  {tally.numbers()}", overflow="ellipsis", no_wrap=True)
+        counts.highlight_regex(r"\d[\d,]* failed", "red")
+        counts.highlight_regex(r"\d[\d,]* compiled", "green")
+        yield counts
+        if tally.slowest is not None:
+            label, seconds = tally.slowest
+            time_text = f" {_whole_seconds(seconds)}"
+            room = max(8, width - len("  slowest: ") - len(time_text))
+            # The end of a label tells more than its directories.
+            shown = label if len(label) <= room else "…" + label[1 - room :]
+            yield Text(f"  slowest: {shown}{time_text}", no_wrap=True, overflow="ellipsis")
 
 
 @contextlib.contextmanager
@@ -171,28 +241,19 @@ def display(output: Output) -> Iterator[Display]:
     if output.quiet or not output.progress:
         yield NoDisplay()
     elif output.is_live():
-        with _rich_progress(output) as progress:
-            yield LiveDisplay(progress)
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=sys.stderr, no_color=not output.color(sys.stderr), highlight=False)
+        shown = LiveDisplay()
+        with Live(shown, console=console, transient=True, refresh_per_second=8):
+            yield shown
     else:
         lines = LineDisplay(output)
         try:
             yield lines
         finally:
             lines.close()
-
-
-def _rich_progress(output: Output) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr, no_color=not output.color(sys.stderr), highlight=False)
-    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
-    if console.width >= 60:
-        columns.append(BarColumn(bar_width=None))
-    columns += [MofNCompleteColumn(), TextColumn("{task.fields[counts]}")]
-    if console.width >= 60:
-        columns.append(TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
 
 
 def counting(items: Iterable[Item], show: Display) -> Iterator[Item]:

@@ -243,15 +243,25 @@ def event(kind: build_report.EventKind, subject: str = "", **counts: int) -> bui
 def test_a_tally_knows_rate_rest_and_what_takes_longest() -> None:
     now = [0.0]
     tally = Tally(lambda: now[0])
-    tally.take(event(build_report.EventKind.PLANNED, total=100, cached=40))
-    tally.take(event(build_report.EventKind.STARTED, "slow", total=100, cached=40))
-    tally.take(event(build_report.EventKind.STARTED, "quick", total=100, cached=40))
+    before = {"total": 100, "cached": 40, "work": 6000}
+    tally.take(
+        build_report.BuildEvent(build_report.EventKind.PLANNED, "", build_report.BuildCounts(**before), workers=2)
+    )
+    for label in ("slow", "quick", "later"):
+        tally.take(event(build_report.EventKind.STARTED, label, **before))
+    assert tally.speed() == ""
     now[0] = 20.0
-    tally.take(event(build_report.EventKind.COMPILED, "quick", total=100, cached=40, compiled=20))
+    # The largest come first: a third of the number is half of the code.
+    done = {**before, "compiled": 20, "work_done": 3000, "published": 15}
+    tally.take(event(build_report.EventKind.COMPILED, "quick", **done))
     assert tally.per_second == 1.0
-    assert tally.seconds_left == 40.0
+    assert tally.seconds_left == 20.0
     assert tally.slowest == ("slow", 20.0)
-    assert tally.line() == "60/100; compiled 20; cached 40; 1.0/s, 40 s left; slowest: slow (20 s)"
+    assert tally.line() == ("60/100: 20 compiled, 40 cached, 15 stored; 1.0/s, 20 s left; slowest: slow (20 s)")
+    now[0] = 21.0
+    tally.take(event(build_report.EventKind.COMPILED, "slow", **done))
+    # It waited for one of the two workers until then.
+    assert tally.slowest == ("later", 1.0)
 
 
 def test_without_a_terminal_there_is_a_line_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,11 +272,11 @@ def test_without_a_terminal_there_is_a_line_at_intervals(capsys: pytest.CaptureF
     while "reading inputs: 7 contracts" not in seen and time.monotonic() < deadline:
         seen += capsys.readouterr().err
     lines.observe(event(build_report.EventKind.PLANNED, total=2))
-    while "0/2; compiled 0; cached 0" not in seen and time.monotonic() < deadline:
+    while "0/2: 0 compiled, 0 cached" not in seen and time.monotonic() < deadline:
         seen += capsys.readouterr().err
     lines.close()
     assert "reading inputs: 7 contracts" in seen
-    assert "0/2; compiled 0; cached 0" in seen
+    assert "0/2: 0 compiled, 0 cached" in seen
 
 
 def test_quiet_shows_no_progress() -> None:
