@@ -8,17 +8,18 @@ May import: `evmaot.store`, `evmaot.evm`, `evmaot.target`, `evmaot.abi`.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.evm.forks import FORKS, Fork
-from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest, serves
+from evmaot.store.index import Entry, Pack, StoreIndex, serves
 from evmaot.store.keys import Profile, StoredProfile, unit_key
-from evmaot.store.manifest import Member
 from evmaot.store.removal import matches_pattern
+from evmaot.store.serving import ServedForks
+from evmaot.store.summaries import StoreSummary
 from evmaot.target import TARGETS, refusal
 
 MIN_DIGITS = 4
@@ -64,25 +65,6 @@ def why_not_here(profile: Profile) -> str | None:
     return refusal(profile.triple, profile.features)
 
 
-class ServedForks:
-    """Which forks a member serves; remembered by what decides it."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
-
-    def __call__(self, member: Member) -> tuple[str, ...]:
-        """The forks that the member serves, in the order of the forks."""
-        return self.of(member.opcodes, member.rules)
-
-    def of(self, opcodes: str, rules: str) -> tuple[str, ...]:
-        """The forks under whose rules code with these opcodes (bitmap) has that rules digest."""
-        found = self._known.get((opcodes, rules))
-        if found is None:
-            found = tuple(name for name, fork in FORKS.items() if rules_digest(fork, opcodes) == rules)
-            self._known[opcodes, rules] = found
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
     """A profile and a fork."""
@@ -96,30 +78,24 @@ class ProfileRow:
     """Size of the libraries that hold them."""
 
 
-def profile_rows(index: StoreIndex, fork: Fork | None) -> list[ProfileRow]:
+def profile_rows(summary: StoreSummary, fork: Fork | None) -> list[ProfileRow]:
     """A row for each profile and each fork that something was built for, or for the one `fork`."""
-    groups: dict[str, list[Pack]] = defaultdict(list)
-    for pack in index.packs:
-        groups[pack.profile.short].append(pack)
-    served = ServedForks()
     rows = []
-    for short in sorted(groups):
+    for short, found in summary.packs.items():
         contracts: Counter[str] = Counter()
         packs: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         built: set[str] = set()
-        for pack in groups[short]:
-            members = pack.manifest.members
-            built.update(*{member.forks for member in members})
-            in_pack: Counter[str] = Counter()
-            for kind, number in Counter((member.opcodes, member.rules) for member in members).items():
-                in_pack.update(dict.fromkeys(served.of(*kind), number))
-            contracts.update(in_pack)
-            packs.update(in_pack.keys())
-            sizes.update(dict.fromkeys(in_pack, pack.manifest.object.size))
+        for pack in found.values():
+            built.update(pack.built_for)
+            for served, number in pack.served.items():
+                contracts.update(dict.fromkeys(served, number))
+            here = {name for served in pack.served for name in served}
+            packs.update(here)
+            sizes.update(dict.fromkeys(here, pack.size_bytes))
         for name in FORKS:
             if contracts[name] and (name == fork.name if fork else name in built):
-                rows.append(ProfileRow(groups[short][0].profile, name, contracts[name], packs[name], sizes[name]))
+                rows.append(ProfileRow(summary.profiles[short], name, contracts[name], packs[name], sizes[name]))
     return rows
 
 
@@ -135,7 +111,18 @@ def profile_data(row: ProfileRow) -> dict[str, Any]:
         "packs": row.packs,
         "size_bytes": row.size_bytes,
         "not_loadable": why_not_here(profile),
+        "stale": stale_or_none(profile),
     }
+
+
+def stale_or_none(profile: Profile) -> str | None:
+    """What of the profile is not of this version; None as well where the compiler can't be loaded to ask."""
+    from evmaot.toolchain import stale_in
+
+    try:
+        return stale_in(profile)
+    except (ImportError, OSError):
+        return None
 
 
 def member_data(entry: Entry, served: ServedForks) -> dict[str, Any]:

@@ -52,6 +52,7 @@ _PROFILE_ROW: Final = {
     "packs": "count",
     "size_bytes": "bytes",
     "not_loadable": "text?",
+    "stale": "text?",
 }
 _CONTRACT: Final = {
     "code_hash": "hash",
@@ -203,6 +204,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         ],
         "profiles": [{"profile": "digest", "preimage": _PREIMAGE}],
     },
+    "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
     "explain": {
         "code_hash": "hash",
         "fork": "text",

@@ -5,7 +5,7 @@ Job: one way to open, and words for manifests that cannot be used.  May import: 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.output import counted
@@ -13,6 +13,9 @@ from evmaot.errors import StoreError
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import StoreIndex
+
+if TYPE_CHECKING:
+    from evmaot.store.summaries import StoreSummary
 
 
 def open_store(invocation: Invocation, *, create: bool = False) -> ArtifactDirectory:
@@ -36,6 +39,18 @@ def index_or_empty(invocation: Invocation) -> StoreIndex:
         return StoreIndex((), ())
 
 
+def summary_or_empty(invocation: Invocation) -> StoreSummary:
+    """The store in numbers, which costs little however large it is; nothing where there is no store yet."""
+    from evmaot.store.summaries import StoreSummary, read_summaries
+
+    try:
+        return read_summaries(open_store(invocation).files, may_write=not invocation.settings.read_only)
+    except StoreError as error:
+        if error.reference != "store_missing":
+            raise
+        return StoreSummary({}, {}, ())
+
+
 def finding_problem(finding: Finding) -> dict[str, Any]:
     """A finding as an entry of `problems` in a JSON document."""
     hint = "evmaot verify" if finding.severity is Severity.ERROR else None
@@ -49,12 +64,12 @@ def finding_problem(finding: Finding) -> dict[str, Any]:
     }
 
 
-def refusal_problems(index: StoreIndex) -> list[dict[str, Any]]:
+def refusal_problems(index: StoreIndex | StoreSummary) -> list[dict[str, Any]]:
     """What the index left out, as problems."""
     return [finding_problem(finding) for finding in index.refusals]
 
 
-def warn_of_refusals(invocation: Invocation, index: StoreIndex) -> None:
+def warn_of_refusals(invocation: Invocation, index: StoreIndex | StoreSummary) -> None:
     """Say that parts of the store cannot be used, with the first few reasons."""
     refusals = index.refusals
     for finding in refusals[:3]:

@@ -151,6 +151,13 @@ def serves(member: Member, fork: Fork) -> bool:
     return rules_digest(fork, member.opcodes) == member.rules
 
 
+class ProfilePlace(NamedTuple):
+    """A profile's directory: its document, and the manifests beside it."""
+
+    profile: StoredProfile
+    manifests: list[Path]
+
+
 class IndexReader:
     """Reads a store's manifests, each file once as long as it stays the same."""
 
@@ -177,19 +184,10 @@ class IndexReader:
         refusals: list[Finding] = []
         known: dict[Path, tuple[tuple[int, int, int], PackManifest]] = {}
         paths = self._files.paths
-        for profile_id in self._files.names(paths.profiles):
-            if PROFILE_ID.fullmatch(profile_id) is None or (wanted is not None and profile_id not in wanted):
-                continue
-            names = [name for name in self._names(paths.packs(profile_id), refusals) if MANIFEST_NAME.fullmatch(name)]
-            if not names:
-                continue
-            profile = self._profile(profile_id, refusals)
-            if profile is None:
-                continue
+        for profile, manifests in self.places(wanted, refusals):
             profiles.append(profile)
-            for name in names:
-                path = paths.packs(profile_id) / name
-                manifest = self._manifest(path, profile, refusals, known)
+            for path in manifests:
+                manifest = self.manifest(path, profile, refusals, known)
                 if manifest is not None:
                     packs.append(Pack(profile, manifest, path, paths.object(manifest.object.sha256)))
         if wanted is None:
@@ -202,6 +200,19 @@ class IndexReader:
             return self._last[1]
         self._last = (wanted, index)
         return index
+
+    def places(self, wanted: set[str] | None, refusals: list[Finding]) -> Iterator[ProfilePlace]:
+        """Profiles that have packs, in order; what can't be used is added to `refusals`.  Raises as `read`."""
+        paths = self._files.paths
+        for profile_id in self._files.names(paths.profiles):
+            if PROFILE_ID.fullmatch(profile_id) is None or (wanted is not None and profile_id not in wanted):
+                continue
+            names = [name for name in self._names(paths.packs(profile_id), refusals) if MANIFEST_NAME.fullmatch(name)]
+            if not names:
+                continue
+            profile = self._profile(profile_id, refusals)
+            if profile is not None:
+                yield ProfilePlace(profile, [paths.packs(profile_id) / name for name in names])
 
     def _names(self, directory: Path, refusals: list[Finding]) -> list[str]:
         try:
@@ -227,13 +238,14 @@ class IndexReader:
             return None
         return profile
 
-    def _manifest(
+    def manifest(
         self,
         path: Path,
         profile: StoredProfile,
         refusals: list[Finding],
         known: dict[Path, tuple[tuple[int, int, int], PackManifest]],
     ) -> PackManifest | None:
+        """One manifest, None (and a refusal) where it can't be used; remembered in `known`."""
         try:
             status = self._files.system.lstat(str(path))
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)

@@ -14,6 +14,7 @@ document can lead outside the store; nothing here touches the disk.  May import:
       v1/codes/ab/<object sha>.codes          the bytecode in a library, to compile it again
       v1/negative/<pid>/<unit key>.json       inputs that failed to compile, with the reason
       v1/tmp/<process>-<random>               what is being written
+      v1/summaries/<pid>.json                 what ls knows of manifests that it read before; may be removed
       v1/quarantine/<time>-<object sha>/      what was found damaged, moved aside
       v1/pins/<name>.json                     what the collector keeps
       v1/gc.json                              when the collector ran last
@@ -55,7 +56,7 @@ class StorePaths:
 
     __slots__ = (
         "build_lock", "codes", "collected", "locks", "negative", "objects", "pins", "profiles", "quarantine", "root",
-        "store_document", "store_lock", "tag", "tmp", "v1",
+        "store_document", "store_lock", "summaries", "tag", "tmp", "v1",
     )  # fmt: skip
 
     def __init__(self, root: Path) -> None:
@@ -74,6 +75,7 @@ class StorePaths:
         self.quarantine = self.v1 / "quarantine"
         self.pins = self.v1 / "pins"
         self.collected = self.v1 / "gc.json"
+        self.summaries = self.v1 / "summaries"
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -112,6 +114,10 @@ class StorePaths:
     def negative_document(self, profile_id: str, unit_key: str) -> Path:
         """Why a unit could not be compiled."""
         return self.negative / _checked(PROFILE_ID, profile_id) / f"{_checked(DIGEST, unit_key)}.json"
+
+    def summary(self, profile_id: str) -> Path:
+        """What is remembered of a profile's manifests."""
+        return self.summaries / f"{_checked(PROFILE_ID, profile_id)}.json"
 
     def quarantined(self, stamp: str, object_sha256: str) -> Path:
         """Directory for a damaged pack; `stamp` is a time without separators."""

@@ -15,6 +15,7 @@ import evmaot
 from evmaot.cli import schemas
 from evmaot.cli.root import VERBS, root
 from tests.cli.conftest import ADDING_CODE, PUSH0_CODE, Cli
+from tests.support.fake_node import healthy_node
 
 SCHEMAS = Path(evmaot.__file__).parent / "schemas"
 
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "fetch": lambda cli, home: [["fetch", "--rpc", "http://127.0.0.1:1", "--rpc-retries", "0", "-o", "x", NOBODY]],
     "ls": lambda cli, home: [["ls"], ["ls", "--contracts"], ["ls", "--fork", "osaka"]],
     "show": lambda cli, home: [["show", pack(cli)[:8]], ["show", pack(cli, "profile")[:8]], ["show", "push0*"]],
+    "fetch": lambda cli, home: [["fetch", "--rpc", "NODE", "0x" + "11" * 20, "-o", "dump.jsonl"]],
     "explain": lambda cli, home: [
         ["explain", "other.hex"], ["explain", "code.hex", "--fork", "paris"], ["explain", "code.hex"],
     ],
@@ -116,7 +118,8 @@ def test_every_command_has_a_schema_and_is_run_here() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_documents_obey_their_schema(cli: Cli, real_store: Path, inputs: Path, name: str) -> None:
     for arguments in COMMANDS[name](cli, inputs):
-        result = cli(*arguments, "--json")
+        with healthy_node({"0x" + "11" * 20: "0x" + PUSH0_CODE}) as node:
+            result = cli(*(node.url if part == "NODE" else part for part in arguments), "--json")
         assert result.code == EXPECTED_CODES.get(name, 0), result.err
         assert result.document["schema"] == f"evmaot.{name}/1"
         check(result.document)

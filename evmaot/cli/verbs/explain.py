@@ -135,7 +135,8 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
 
 
 def _data(answer: Explanation) -> dict[str, Any]:
-    from evmaot.cli.listing import ServedForks, member_data
+    from evmaot.cli.listing import member_data
+    from evmaot.store.serving import ServedForks
 
     served = ServedForks()
     return {
@@ -214,7 +215,8 @@ def fork_words(answer: Explanation) -> str:
 
 
 def _table(invocation: Invocation, candidates: Sequence[Candidate]) -> None:
-    from evmaot.cli.listing import ServedForks, fork_ranges, target_of
+    from evmaot.cli.listing import fork_ranges, target_of
+    from evmaot.store.serving import ServedForks
 
     served = ServedForks()
     columns = (

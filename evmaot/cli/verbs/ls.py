@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from evmaot.cli.listing import Selection
     from evmaot.evm.forks import Fork
     from evmaot.store.index import StoreIndex
+    from evmaot.store.summaries import StoreSummary
 
 EMPTY = 7
 """Exit code of --error-if-empty."""
@@ -70,43 +71,47 @@ def command(
     PATTERN is the beginning of a code hash (0x...) or a glob of labels; it lists contracts.
     """
     from evmaot.cli.listing import Selection
-    from evmaot.cli.stores import index_or_empty, warn_of_refusals
+    from evmaot.cli.stores import index_or_empty, summary_or_empty, warn_of_refusals
 
-    index = index_or_empty(invocation)
-    selection = Selection(pattern, fork, profile, _stale_profiles(index) if stale else None)
+    found: StoreIndex | StoreSummary
     if contracts or pattern is not None:
-        number = _contracts(invocation, index, selection, sort, limit, jsonl)
+        found = index_or_empty(invocation)
+        selection = Selection(pattern, fork, profile, _stale_profiles(found) if stale else None)
+        number = _contracts(invocation, found, selection, sort, limit, jsonl)
     else:
-        number = _profiles(invocation, index, selection, jsonl)
-    warn_of_refusals(invocation, index)
+        found = summary_or_empty(invocation)
+        selection = Selection(None, fork, profile, _stale_profiles(found) if stale else None)
+        number = _profiles(invocation, found, selection, jsonl)
+    warn_of_refusals(invocation, found)
     if error_if_empty and not number:
         context.exit(EMPTY)
 
 
-def _stale_profiles(index: StoreIndex) -> frozenset[str]:
+def _stale_profiles(index: StoreIndex | StoreSummary) -> frozenset[str]:
     from evmaot.toolchain import stale_in
 
     return frozenset(one.digest for one in index.profiles.values() if stale_in(one.profile))
 
 
-def _profiles(invocation: Invocation, index: StoreIndex, selection: Selection, jsonl: bool) -> int:
+def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selection, jsonl: bool) -> int:
     """Answers the number of rows."""
     from evmaot.cli.listing import profile_data, profile_rows
     from evmaot.cli.stores import refusal_problems
 
-    rows = [profile_data(row) for row in profile_rows(index, selection.fork)]
+    rows = [profile_data(row) for row in profile_rows(summary, selection.fork)]
     rows = [row for row in rows if selection.has_profile(row["profile"])]
-    size_bytes = sum(pack.manifest.object.size for pack in index.packs)
-    totals = {"contracts": len(index), "packs": len(index.packs), "size_bytes": size_bytes}
+    packs = [pack for found in summary.packs.values() for pack in found.values()]
+    artifacts, size_bytes = sum(pack.members for pack in packs), sum(pack.size_bytes for pack in packs)
+    totals = {"contracts": artifacts, "packs": len(packs), "size_bytes": size_bytes}
     output = invocation.output
     if jsonl:
         _write_lines(invocation, "ls.profile", rows, totals)
         return len(rows)
     if output.as_json:
-        output.document("ls", {"profiles": rows, "totals": totals}, refusal_problems(index))
+        output.document("ls", {"profiles": rows, "totals": totals}, refusal_problems(summary))
         return len(rows)
     if not rows:
-        _say_empty(invocation, index)
+        _say_empty(invocation, artifacts)
         return 0
     columns = (
         Column("PROFILE"),
@@ -127,12 +132,17 @@ def _profiles(invocation: Invocation, index: StoreIndex, selection: Selection, j
             f"{row['contracts']:,}",
             str(row["packs"]),
             human_size(row["size_bytes"]),
-            row["not_loadable"] or "yes",
+            row["not_loadable"] or ("yes" if row["stale"] is None else "yes, stale"),
         )
         for row in rows
     ]
     output.table(columns, cells)
-    output.say(f"{counted(len(index), 'artifact')} in {counted(len(index.packs), 'pack')}, {human_size(size_bytes)}")
+    output.say(f"{counted(artifacts, 'artifact')} in {counted(len(packs), 'pack')}, {human_size(size_bytes)}")
+    stale = {row["profile"] for row in rows if row["stale"] is not None}
+    if stale:
+        output.say(
+            f"hint: {counted(len(stale), 'profile')} of another compiler version; see: evmaot gc --stale --dry-run"
+        )
     return len(rows)
 
 
@@ -140,8 +150,9 @@ def _contracts(
     invocation: Invocation, index: StoreIndex, selection: Selection, sort: str, limit: int | None, jsonl: bool
 ) -> int:
     """Answers the number of contracts that match."""
-    from evmaot.cli.listing import ServedForks, fork_ranges, member_data
+    from evmaot.cli.listing import fork_ranges, member_data
     from evmaot.cli.stores import refusal_problems
+    from evmaot.store.serving import ServedForks
 
     served = ServedForks()
     entries = selection.of(index)
@@ -156,7 +167,7 @@ def _contracts(
         output.document("ls", {"contracts": shown, "totals": totals}, refusal_problems(index))
         return len(rows)
     if not shown:
-        _say_empty(invocation, index)
+        _say_empty(invocation, len(index))
         return 0
     columns = (
         Column("CODE HASH"),
@@ -185,8 +196,8 @@ def _contracts(
     return len(rows)
 
 
-def _say_empty(invocation: Invocation, index: StoreIndex) -> None:
-    if len(index):
+def _say_empty(invocation: Invocation, artifacts: int) -> None:
+    if artifacts:
         invocation.output.say("nothing in the store matches")
     else:
         invocation.output.say(f"the store is empty: {invocation.settings.store}")

@@ -61,8 +61,9 @@ def command(invocation: Invocation, name: str) -> None:
 
 
 def _as_data(found: Found) -> dict[str, Any]:
-    from evmaot.cli.listing import ServedForks, member_data, pack_data
+    from evmaot.cli.listing import member_data, pack_data
     from evmaot.store.index import Entry
+    from evmaot.store.serving import ServedForks
 
     served = ServedForks()
     packs = []
@@ -77,7 +78,8 @@ def _as_data(found: Found) -> dict[str, Any]:
 
 
 def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:
-    from evmaot.cli.listing import ServedForks, fork_ranges, member_data, why_not_here
+    from evmaot.cli.listing import fork_ranges, member_data, why_not_here
+    from evmaot.store.serving import ServedForks
 
     if len(entries) > _MOST_MEMBERS:
         _member_table(invocation, entries)
@@ -111,7 +113,8 @@ def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:
 
 
 def _member_table(invocation: Invocation, entries: Sequence[Entry]) -> None:
-    from evmaot.cli.listing import ServedForks, fork_ranges
+    from evmaot.cli.listing import fork_ranges
+    from evmaot.store.serving import ServedForks
 
     served = ServedForks()
     columns = (

@@ -122,20 +122,20 @@ def _by_tier(profiles: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _by_fork(index: StoreIndex) -> list[dict[str, Any]]:
-    from evmaot.cli.listing import ServedForks
     from evmaot.evm.forks import FORKS
+    from evmaot.store.serving import ServedForks
 
-    kinds: Counter[tuple[str, str]] = Counter()
+    kinds: Counter[tuple[str, str, tuple[str, ...]]] = Counter()
     built: Counter[str] = Counter()
     for pack in index.packs:
         members = pack.manifest.members
-        kinds.update((member.opcodes, member.rules) for member in members)
+        kinds.update((member.opcodes, member.rules, member.forks) for member in members)
         for forks, number in Counter(member.forks for member in members).items():
             built.update(dict.fromkeys(forks, number))
     served = ServedForks()
     serving: Counter[str] = Counter()
-    for (opcodes, rules), number in kinds.items():
-        for fork in served.of(opcodes, rules):
+    for (opcodes, rules, likely), number in kinds.items():
+        for fork in served.of(opcodes, rules, likely):
             serving[fork] += number
     names = [*FORKS, *sorted(set(built) - set(FORKS))]
     return [
