@@ -281,7 +281,7 @@ def _judged(store: ArtifactDirectory, question: Question, candidate: Candidate) 
     reason = candidate.not_loadable
     if reason is not None:
         difference = candidate.profile[0] if candidate.profile else None
-        return 0, Verdict(Outcome.MISS, reason, _profile_words(entry, reason), difference, entry)
+        return 0, Verdict(Outcome.MISS, reason, _profile_words(entry, reason, difference), difference, entry)
     if question.code_sha256 is not None and entry.member.code_sha256 != question.code_sha256:
         difference = Difference("SHA-256 of the code", question.code_sha256, entry.member.code_sha256)
         return 1, Verdict(Outcome.MISS, "code_mismatch", "the artifact is of other code", difference, entry)
@@ -298,12 +298,17 @@ def _judged(store: ArtifactDirectory, question: Question, candidate: Candidate) 
     return 5, Verdict(Outcome.HIT, "loaded", "the library passes every check and was loaded", None, entry)
 
 
-def _profile_words(entry: Entry, reason: str) -> str:
+def _profile_words(entry: Entry, reason: str, first: Difference | None) -> str:
     profile = entry.pack.profile.profile
     if reason.startswith("isa_missing:"):
         return f"this CPU has no {reason.partition(':')[2]}, which {profile.cpu} code needs"
     if reason.startswith("architecture:"):
         return f"it is machine code for {reason.partition(':')[2]}, not for this machine"
+    if reason == "profile_other":
+        words = (
+            f" in {first.field}: {_short(first.wanted)} here, {_short(first.found)} in the artifact" if first else ""
+        )
+        return f"made by another compiler, which the runtime passes over: profile differs{words}"
     return "its native ABI is that of another version of evmaot"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.abi.library import EntryKey, LibraryTable
 from evmaot.codegen.options import CompileOptions, Tier
-from evmaot.compiler_version import compiler_digest
+from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.errors import LoadError
 from evmaot.evm.instruction_set import CompileRules
 from evmaot.evm.keccak import keccak256
@@ -112,13 +112,14 @@ def _profile_digest(options: CompileOptions, linker: str) -> str:
 
 
 def stale_in(profile: Profile) -> str | None:
-    """What of a profile is not of this version of evmaot (``llvm``, ``compiler``, ...), None for a current one.
+    """What of a profile is not of this version: ``abi``, ``llvmlite`` or ``compiler``; None for a current one.
 
-    Stale artifacts may still load and serve; a build makes new ones beside them.  Target, tier and linker are choices
-    and no matter here.
+    It is what the runtime asks too (`runtime.loading.profile_refusal`): stale artifacts are passed over unless any
+    version is allowed, and a build makes new ones beside them.  Target, tier and linker are choices and no matter here.
+    LLVM is not loaded to answer.
     """
-    current = _current_versions()
-    return next((name for name, value in current.items() if getattr(profile, name) != value), None)
+    current = {"abi": FINGERPRINT, "llvmlite": installed_llvmlite(), "compiler": compiler_digest()}
+    return next((name for name, value in current.items() if value not in (None, getattr(profile, name))), None)
 
 
 @cache

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evmaot.abi.layout import FINGERPRINT
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.store.index import Entry, Pack, StoreIndex, serves
 from evmaot.store.keys import Profile, StoredProfile, unit_key
 from evmaot.store.removal import matches_pattern
 from evmaot.store.serving import ServedForks
 from evmaot.store.summaries import StoreSummary
-from evmaot.target import TARGETS, refusal
+from evmaot.target import TARGETS
+from evmaot.toolchain import stale_in
 
 MIN_DIGITS = 4
 """Fewest digits of a digest that name something."""
@@ -56,13 +56,10 @@ def target_of(profile: Profile) -> str:
 
 
 def why_not_here(profile: Profile) -> str | None:
-    """The reason why this host does not load artifacts of that profile, None if it does.
+    """The reason why the runtime here does not load artifacts of that profile, None if it does."""
+    from evmaot.runtime.loading import profile_refusal
 
-    Source of the order: the load order of evmaot-store(5).
-    """
-    if profile.abi != FINGERPRINT:
-        return "abi_mismatch"
-    return refusal(profile.triple, profile.features)
+    return profile_refusal(StoredProfile(profile.digest, profile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +108,8 @@ def profile_data(row: ProfileRow) -> dict[str, Any]:
         "packs": row.packs,
         "size_bytes": row.size_bytes,
         "not_loadable": why_not_here(profile),
-        "stale": stale_or_none(profile),
+        "stale": stale_in(profile),
     }
-
-
-def stale_or_none(profile: Profile) -> str | None:
-    """What of the profile is not of this version; None as well where the compiler can't be loaded to ask."""
-    from evmaot.toolchain import stale_in
-
-    try:
-        return stale_in(profile)
-    except (ImportError, OSError):
-        return None
 
 
 def member_data(entry: Entry, served: ServedForks) -> dict[str, Any]:

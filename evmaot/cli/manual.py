@@ -200,6 +200,7 @@ The look-up goes through these in order; the first that applies is the answer.
   store_missing, store_untrusted, format_newer   the store as a whole
   not_in_store          no artifact of this code, under no fork and profile
   negative:REASON       it failed to compile when it was tried last
+  profile_other         made by another version of the compiler
   abi_mismatch          machine code for another version of the native interface
   architecture:NAME     machine code for another processor
   isa_missing:FEATURE   machine code for a better processor
@@ -216,8 +217,8 @@ first field that differs: native ABI, target, CPU, versions of LLVM and llvmlite
     },
     "stats": {
         "TERMS": """\
-Stale: made by another version of the compiler. Such artifacts are served as long as their native ABI is the
-present one; evmaot build makes new ones beside them, and evmaot gc removes them.
+Stale: made by another version of the compiler. The runtime passes such artifacts over unless it was told to take
+those of any version; evmaot build makes new ones beside them, and evmaot gc --stale removes them.
 
 Unreferenced: libraries that no manifest names, left by an interrupted process or by what was removed.
 

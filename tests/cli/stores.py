@@ -19,7 +19,7 @@ from evmaot.store.manifest import Member, ObjectRecord, Origin, PackManifest, so
 
 PROFILE = Profile(
     compiler=compiler_digest(),
-    llvm="0",  # stale, but what loads compares llvmlite
+    llvm="0",  # what loads compares llvmlite
     llvmlite=installed_llvmlite() or "0",
     abi=FINGERPRINT,
     triple="x86_64-unknown-linux-gnu",

@@ -33,6 +33,18 @@ def reasons(data: dict[str, Any]) -> tuple[str, str]:
     return data["lookup"]["reason"], data["build"]["reason"]
 
 
+def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another compiler than the one that built the store."""
+    from evmaot import toolchain
+    from evmaot.runtime import loading
+
+    now = {**toolchain._current_versions(), "llvm": "99.0.0", "llvmlite": "0.99.0", "compiler": "0" * 64}
+    monkeypatch.setattr(toolchain, "_current_versions", lambda: now)
+    for module in (toolchain, loading):
+        monkeypatch.setattr(module, "compiler_digest", lambda: "0" * 64)
+        monkeypatch.setattr(module, "installed_llvmlite", lambda: "0.99.0")
+
+
 def test_a_hit_is_a_library_that_was_loaded(cli: Cli, real_store: Path) -> None:
     data = explained(cli, PUSH0_HASH, "--fork", "osaka")
     assert reasons(data) == ("loaded", "cached")
@@ -63,15 +75,13 @@ def test_another_tier_is_a_hit_for_the_runtime_and_a_miss_for_a_build(cli: Cli, 
 def test_an_upgraded_compiler_is_named_by_its_llvm_first(
     cli: Cli, real_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evmaot import toolchain
-
-    now = {**toolchain._current_versions(), "llvm": "99.0.0", "llvmlite": "0.99.0", "compiler": "0" * 64}
-    monkeypatch.setattr(toolchain, "_current_versions", lambda: now)
+    upgrade(monkeypatch)
     result = cli("explain", PUSH0_HASH)
-    assert "profile differs in llvm version: 99.0.0 here, " in result.out
-    assert "hit" in result.out, "the native ABI is the same, so the runtime still uses it"
-    assert [row["profile"] for row in cli("ls", "--stale", "--json").document["data"]["profiles"]]
+    assert result.out.count("profile differs in llvm version: 99.0.0 here, ") == 2
+    assert reasons(explained(cli, PUSH0_HASH)) == ("profile_other", "profile_differs")
+    assert [row["stale"] for row in cli("ls", "--stale", "--json").document["data"]["profiles"]] == ["llvmlite"] * 4
     assert cli("stats", "--json").document["data"]["stale"]["artifacts"] == 2
+    assert "profile_other: made by another version of the compiler" in cli("ls").err
 
 
 def test_nothing_is_stale_where_nothing_was_upgraded(cli: Cli, real_store: Path) -> None:

@@ -132,18 +132,30 @@ def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selectio
             f"{row['contracts']:,}",
             str(row["packs"]),
             human_size(row["size_bytes"]),
-            row["not_loadable"] or ("yes" if row["stale"] is None else "yes, stale"),
+            row["not_loadable"] or "yes",
         )
         for row in rows
     ]
     output.table(columns, cells)
     output.say(f"{counted(artifacts, 'artifact')} in {counted(len(packs), 'pack')}, {human_size(size_bytes)}")
-    stale = {row["profile"] for row in rows if row["stale"] is not None}
-    if stale:
-        output.say(
-            f"hint: {counted(len(stale), 'profile')} of another compiler version; see: evmaot gc --stale --dry-run"
-        )
+    _say_why_not(invocation, rows)
     return len(rows)
+
+
+_REASONS = (
+    ("profile_other", "made by another version of the compiler; build it anew, then: evmaot gc --stale"),
+    ("abi_mismatch", "made for another native ABI; build it anew, then: evmaot gc --stale"),
+    ("architecture:", "made for another processor; it is used there"),
+    ("isa_missing:", "made for a CPU that has more; evmaot build --target host makes it for this one"),
+)
+"""What a reason in the column LOADS means, and what to do."""
+
+
+def _say_why_not(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
+    found = {row["not_loadable"] for row in rows if row["not_loadable"] is not None}
+    for reason, words in _REASONS:
+        if any(one.startswith(reason) for one in found):
+            invocation.output.say(f"{reason.rstrip(':')}: {words}")
 
 
 def _contracts(

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.options import profiles_option
 from evmaot.cli.output import Column, counted, human_size
+
+if TYPE_CHECKING:
+    from evmaot.runtime.preloading import Profiles
 
 COULD_NOT_LOAD = 6
 """Exit code where something that is meant for this machine was refused."""
@@ -60,7 +63,7 @@ class Start:
     show_default=True,
     help="By the dynamic loader, or from the bytes that were hashed, as the JIT backend does.",
 )
-@profiles_option("Load only the profile with these first digits.")
+@profiles_option("Load only the profile with these first digits, or any: of other compilers too.")
 @click.pass_context
 @pass_invocation
 def command(
@@ -76,7 +79,7 @@ def command(
 
     # A store that is missing or not trusted is no start at all: it is told as every command tells it.
     store = open_store(invocation)
-    chosen = _chosen_profiles(invocation, store.paths.profiles, profiles) if profiles else None
+    chosen = _chosen_profiles(invocation, store.paths.profiles, profiles)
     start = _start(store.paths.root, mapping, chosen)
     refused = [row for row in start.skipped if row["is_refusal"]]
     data = {
@@ -103,10 +106,14 @@ def command(
     output.say("everything for this machine was loaded", style="green")
 
 
-def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str, ...]) -> list[str]:
-    """Whole digests of the profiles that begin with the wanted digits."""
+def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str, ...]) -> Profiles:
+    """This compiler's, any, or whole digests of the profiles that begin with the wanted digits."""
     from evmaot.cli.stores import open_store
     from evmaot.errors import UsageError
+    from evmaot.runtime.preloading import ANY, CURRENT
+
+    if not wanted or ANY in wanted:
+        return ANY if wanted else CURRENT
 
     index = open_store(invocation).index()
     digests = [profile.digest for profile in index.profiles.values()]
@@ -117,7 +124,7 @@ def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str,
     return [digest for digest in digests if digest.startswith(tuple(text.lower() for text in wanted))]
 
 
-def _start(path: Path, mapping: str, profiles: list[str] | None) -> Start:
+def _start(path: Path, mapping: str, profiles: Profiles) -> Start:
     start = Start()
     before = _resident_bytes()
     with start.phase("import"):
