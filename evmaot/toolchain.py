@@ -129,15 +129,6 @@ def _current_versions() -> dict[str, str]:
     return {"abi": FINGERPRINT, "llvm": LLVM_VERSION, "llvmlite": LLVMLITE_VERSION, "compiler": compiler_digest()}
 
 
-def is_stale(profile: Profile) -> bool:
-    """Whether another compiler than this one made what is stored under a profile, for whatever target and tier."""
-    from evmaot.codegen.backend.llvm import LLVM_VERSION, LLVMLITE_VERSION
-    from evmaot.codegen.driver import compiler_digest
-
-    mine = (compiler_digest(), LLVM_VERSION, LLVMLITE_VERSION, FINGERPRINT)
-    return (profile.compiler, profile.llvm, profile.llvmlite, profile.abi) != mine
-
-
 def compile_job(job: UnitJob) -> UnitOutput:
     """Compile one unit.  Raises CompileError, CompilerBug."""
     from evmaot.codegen.driver import compile_unit

@@ -65,9 +65,9 @@ def limits_of(settings: Settings, *, stale: bool = False) -> Limits:
 
     limits = Limits(settings.gc_max_size_bytes, settings.gc_max_age_seconds, settings.gc_keep_free)
     if stale:
-        from evmaot.toolchain import is_stale
+        from evmaot.toolchain import stale_in
 
-        limits = replace(limits, is_stale=is_stale)
+        limits = replace(limits, is_stale=lambda profile: stale_in(profile) is not None)
     return limits
 
 
