@@ -393,7 +393,6 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "errors": "count",
         "warnings": "count",
     },
-    "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
     "config.show": {
         "settings": [
             {"key": "text", "value": "any", "text": "text", "origin": _ORIGIN, "variable": "text", "in_project": "bool"}

@@ -50,11 +50,9 @@ def check(document: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(closed(schema)).validate(document)
 
 
-NOBODY = "0x" + "11" * 20
 COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "build": lambda cli, home: [["build", "--fork", "paris..osaka", "codes.txt"], ["build", "--dry-run", "other.hex"],
                               ["build", "--opt", "fast,optimised", "--dry-run", "other.hex", "--limit", "1"]],
-    "fetch": lambda cli, home: [["fetch", "--rpc", "http://127.0.0.1:1", "--rpc-retries", "0", "-o", "x", NOBODY]],
     "ls": lambda cli, home: [["ls"], ["ls", "--contracts"], ["ls", "--fork", "osaka"]],
     "show": lambda cli, home: [["show", pack(cli)[:8]], ["show", pack(cli, "profile")[:8]], ["show", "push0*"]],
     "fetch": lambda cli, home: [["fetch", "--rpc", "NODE", "0x" + "11" * 20, "-o", "dump.jsonl"]],
@@ -83,7 +81,7 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
 }  # fmt: skip
 
 
-EXPECTED_CODES = {"statetest": 3, "fetch": 3}
+EXPECTED_CODES = {"statetest": 3}
 _SENDER, _TARGET = "0xa94f5374fce5edbc8e2a8697c15331677e6ebf0b", "0x1000000000000000000000000000000000001000"
 STATE_TEST = {
     "env": {"currentCoinbase": _TARGET, "currentGasLimit": "0x7270e00", "currentNumber": "0x1",
