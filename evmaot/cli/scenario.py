@@ -17,9 +17,9 @@ from typing import Any
 from evmaot.abi.status import CallKind
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
-from evmaot.execution.hashing import create_address
+from evmaot.execution.hashing import create_address, keccak256
 from evmaot.execution.memory_state import MemoryState
-from evmaot.execution.prestate import Prestate, read_alloc, read_prestate
+from evmaot.execution.prestate import Prestate, block_document, read_alloc, read_prestate
 from evmaot.execution.protocol import Account, Environment, Message, delegate_of
 from evmaot.json_text import parse_json
 
@@ -35,7 +35,7 @@ _WORD = 1 << 256
 _ADDRESS = 1 << 160
 
 _ENVIRONMENT_NAMES: Mapping[str, str] = {
-    "currentcoinbase": "coinbase", "coinbase": "coinbase", "miner": "coinbase",
+    "currentcoinbase": "coinbase", "coinbase": "coinbase", "miner": "coinbase", "beneficiary": "coinbase",
     "currentnumber": "number", "number": "number",
     "currenttimestamp": "timestamp", "timestamp": "timestamp",
     "currentgaslimit": "gas_limit", "gaslimit": "gas_limit",
@@ -47,6 +47,9 @@ _ENVIRONMENT_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 """Names in files, without case and underscores, to fields of `Environment`."""
 _ADDRESS_FIELDS = frozenset({"coinbase", "origin"})
+_EXCESS_NAMES = frozenset({"currentexcessblobgas", "excessblobgas"})
+_BLOB_FEE_FRACTIONS = ((7702, 5_007_716), (4844, 3_338_477))
+"""Update fraction of the blob base fee, newest first, by an EIP in the fork's row: EIP-7691 came with EIP-7702."""
 _RANDOM_NAMES = frozenset({"currentrandom", "prevrandao", "mixhash"})
 
 
@@ -60,6 +63,8 @@ class Block:
     block_hashes: Mapping[int, int] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """Names in the file that have no meaning here."""
+    excess_blob_gas: int | None = None
+    """What the blob base fee follows from, where the file does not give the fee itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,12 @@ def load_prestate(path: Path) -> Prestate:
     return read_prestate(read_file(path, "the prestate"), str(path))
 
 
+def load_block_of_prestate(path: Path) -> Block:
+    """The block that a prestate carries: `env` of a state test, `block` of an anvil state; else nothing."""
+    document = block_document(read_file(path, "the prestate"))
+    return replace(parse_block(document), ignored=()) if document else Block()
+
+
 def _object(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("bad_shape", f"{what} is not a JSON object", hint="see: evmaot man run")
@@ -163,6 +174,7 @@ def parse_block(document: object) -> Block:
     hashes: dict[int, int] = {}
     ignored = []
     blobs: tuple[int, ...] = ()
+    excess, parent = None, None
     for name, value in _object(document, "the block environment").items():
         plain = name.replace("_", "").lower()
         target = _ENVIRONMENT_NAMES.get(plain)
@@ -173,12 +185,36 @@ def parse_block(document: object) -> Block:
             hashes = {parse_number(number, name): parse_number(block, name) for number, block in rows.items()}
         elif plain in ("blobhashes", "blobversionedhashes") and isinstance(value, list):
             blobs = tuple(parse_number(item, name) for item in value)
+        elif plain in _EXCESS_NAMES:
+            excess = parse_number(value, name, 1 << 64)
+        elif plain == "blobexcessgasandprice" and isinstance(value, dict):
+            # revm's form, which anvil writes
+            excess = parse_number(value.get("excess_blob_gas", 0), name, 1 << 64)
+        elif plain in ("previoushash", "parenthash"):
+            parent = (plain, parse_number(value, name))
         elif target is None:
             ignored.append(name)
         elif target not in fields or plain in _RANDOM_NAMES:
             # Files from the merge on carry both; the randomness is what the opcode answers then.
             fields[target] = (parse_address if target in _ADDRESS_FIELDS else parse_number)(value, name)
-    return Block(fields, blobs, hashes, tuple(ignored))
+    if parent is not None:
+        # State tests know one block hash: that of block 0, whatever the current number is.
+        number = 0 if parent[0] == "previoushash" else fields.get("number", 0) - 1
+        hashes.setdefault(number, parent[1])
+    return Block(fields, blobs, hashes, tuple(ignored), excess)
+
+
+def blob_base_fee(fork: Fork, excess_blob_gas: int) -> int:
+    """EIP-4844 `fake_exponential`; 0 where the fork has no blobs."""
+    fraction = next((value for eip, value in _BLOB_FEE_FRACTIONS if _has_eip(fork, eip)), None)
+    if fraction is None:
+        return 0
+    total, term, number = 0, fraction, 1
+    while term > 0:
+        total += term
+        term = term * excess_blob_gas // (fraction * number)
+        number += 1
+    return total // fraction
 
 
 def parse_transaction(document: object, prestate: Prestate) -> Call:
@@ -216,12 +252,18 @@ def _first(value: object) -> Any:
 def _only_sender(rows: Mapping[str, Any], prestate: Prestate) -> int:
     if _FIXTURE_SENDER in prestate.accounts or not rows.get("secretKey"):
         return _FIXTURE_SENDER
-    raise UsageError(
-        "unknown_sender",
-        "the transaction names no sender",
-        cause="deriving it from the secret key is not supported",
-        hint="add the field sender to the transaction",
-    )
+    try:
+        from coincurve import PrivateKey
+    except ImportError as error:
+        raise UsageError(
+            "unknown_sender",
+            "the transaction names no sender",
+            cause=f"its secret key tells it with coincurve only: {error}",
+            hint="add the field sender to the transaction, or pip install coincurve",
+        ) from error
+    key = parse_number(rows["secretKey"], "secretKey")
+    public = PrivateKey(key.to_bytes(32, "big")).public_key.format(compressed=False)
+    return int.from_bytes(keccak256(public[1:])[12:], "big")
 
 
 def _access_list(rows: object) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
@@ -278,6 +320,8 @@ def scenario(
     hashes = block.block_hashes
     state = MemoryState(fork, accounts, prestate.storages, block_hash=lambda number: hashes.get(number, 0))
     fields = {"origin": call.sender, "gas_price": call.gas_price, **block.fields}
+    if block.excess_blob_gas is not None:
+        fields.setdefault("blob_base_fee", blob_base_fee(fork, block.excess_blob_gas))
     environment = Environment(**fields, blob_hashes=call.blob_hashes or block.blob_hashes)
     return Scenario(_message(fork, call, state, environment, nonce), environment, state)
 

@@ -54,6 +54,19 @@ def read_prestate(data: bytes, subject: str) -> Prestate:
     return read_alloc(_alloc_of(_document(data, subject), subject), subject)
 
 
+def block_document(data: bytes) -> Mapping[str, Any] | None:
+    """The block that a prestate document carries beside its accounts: `env` (state test), `block` (anvil state)."""
+    document = _document(data, "the prestate")
+    if isinstance(document, dict):
+        if len(document) == 1:
+            (only,) = document.values()
+            document = only if isinstance(only, dict) and isinstance(only.get("pre"), dict) else document
+        part = document.get("env") if "pre" in document else document.get("block") if "accounts" in document else None
+        if isinstance(part, dict):
+            return part
+    return None
+
+
 def read_alloc(alloc: Mapping[str, Any], subject: str) -> Prestate:
     """The accounts of ``{address: {balance, nonce, code, storage}}``.
 

@@ -71,8 +71,10 @@ def command(
     Gas is that of the message: no intrinsic gas is charged, no fee is paid, and gas used is before refunds. The store
     is asked for native code first; what it lacks is compiled here.
 
-    The prestate is {address: {balance, nonce, code, storage}}, also under pre or alloc. The names of block values are
-    those of state tests (currentNumber), of blocks (timestamp), or of the documentation (base_fee).
+    The prestate is an alloc {address: {balance, nonce, code, storage}}, also under pre or alloc; a state test; what
+    prestateTracer answers, plain or diff; or an anvil state, as a file or as anvil_dumpState gives it. A state test's
+    env and an anvil state's block are the block, unless --block-env says another. The names of block values are those
+    of state tests (currentNumber), of blocks (timestamp), or of the documentation (base_fee).
     """
     from evmaot.cli.programs import RunPrograms
     from evmaot.cli.scenario import load_json, parse_number, transaction_scenario
@@ -128,7 +130,10 @@ def _described(
         hint = "give CODE, or --to with --prestate, or --transaction; see: evmaot run --help"
         raise UsageError("nothing_to_run", "there is nothing to run", hint=hint)
     before = parts.load_prestate(prestate) if prestate else Prestate()
-    block = parts.parse_block(parts.load_json(block_env, "the block environment")) if block_env else parts.Block()
+    if block_env is not None:
+        block = parts.parse_block(parts.load_json(block_env, "the block environment"))
+    else:
+        block = parts.load_block_of_prestate(prestate) if prestate else parts.Block()
     if block.ignored:
         invocation.output.warn(f"warning: not used: {', '.join(block.ignored)} ({block_env})", style="yellow")
     call = parts.Call(
