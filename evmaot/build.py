@@ -79,6 +79,7 @@ def build(
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
         plan = make_plan(request, tools, store, index)
         report.sources, report.distinct_codes, report.problems = plan.sources, plan.codes, plan.problems
+        report.undeployed = plan.undeployed
         report.units = sorted((unit.report for unit in plan.units), key=lambda unit: (unit.label, unit.unit_key))
         if store is not None and not request.dry_run:
             wanted = {unit.report.pack for unit in plan.units}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from evmaot.build_report import MAX_LABELS, BuildRequest
 from evmaot.evm.keccak import keccak256
 from evmaot.inputs.problems import make_problem
-from evmaot.inputs.source import ContractSource, InputLimits, Problem
+from evmaot.inputs.source import ContractSource, Hole, InputLimits, Problem
 
 _LEGACY_CODE_LIMIT = InputLimits().code_size_bytes
 
@@ -28,6 +28,13 @@ class Code:
     sources: int = 0
     heat: int = 0
     """How often it occurred: of a trace, in how many transactions."""
+    holes: tuple[Hole, ...] = ()
+    """Of the first source that tells: bytes that differ between deployments."""
+
+    @property
+    def is_undeployed(self) -> bool:
+        """Whether deployment will write something into it that is not there yet: what is deployed is other code."""
+        return bool(self.holes) and not any(any(self.data[h.offset : h.offset + h.length]) for h in self.holes)
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ def gather(request: BuildRequest) -> Gathered:
         first.setdefault(sha256, item.origin)
         code.sources += 1
         code.heat += item.count
+        code.holes = code.holes or item.holes
         if len(code.labels) < MAX_LABELS and item.label not in code.labels:
             code.labels.append(item.label)
     found.codes = list(codes.values())

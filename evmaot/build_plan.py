@@ -59,6 +59,7 @@ class Plan:
     """Everything that was asked for."""
 
     codes: int
+    undeployed: int
     sources: int
     problems: list[Problem]
     units: list[Unit]
@@ -100,7 +101,8 @@ def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory 
             pass
         else:
             misses.append(unit)
-    return Plan(len(inputs.codes), inputs.sources, inputs.problems, units, misses)
+    undeployed = sum(code.is_undeployed for code in inputs.codes)
+    return Plan(len(inputs.codes), undeployed, inputs.sources, inputs.problems, units, misses)
 
 
 def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:

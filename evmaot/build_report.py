@@ -190,6 +190,8 @@ class BuildReport:
     sources: int = 0
     """Contracts in the inputs."""
     distinct_codes: int = 0
+    undeployed: int = 0
+    """Of these, how many lack what deployment writes into them (immutables, addresses of libraries)."""
     units: list[UnitReport] = field(default_factory=list)
     """By label, then key."""
     problems: list[Problem] = field(default_factory=list)

@@ -131,6 +131,7 @@ def document(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOpti
         "interrupted": any(report.interrupted for report in reports),
         "sources": first.report.sources,
         "distinct_codes": first.report.distinct_codes,
+        "undeployed": first.report.undeployed,
         "contract_forks": sum(report.contract_forks for report in reports),
         "counts": {status.value: sum(report.count(status) for report in reports) for status in UnitStatus},
         "forks_served": {str(forks): number for forks, number in served(units).items()},
@@ -157,6 +158,10 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
     if not report.sources:
         output.say("the inputs hold no contract to compile")
         return
+    if report.undeployed:
+        are = "contract lacks" if report.undeployed == 1 else "contracts lack"
+        output.say(f"{report.undeployed:,} {are} what deployment writes into the code (immutables, library addresses)")
+        output.say("hint: what is deployed is other code; build that, too: from a node (--address) or a dump")
     for run in runs:
         if len(runs) > 1:
             output.say(f"{run.request.options.tier.value}, {_target(run)}:")

@@ -141,6 +141,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "interrupted": "bool",
         "sources": "count",
         "distinct_codes": "count",
+        "undeployed": "count",
         "contract_forks": "count",
         "counts": {"*": "count"},
         "forks_served": {"*": "count"},

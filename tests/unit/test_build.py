@@ -313,6 +313,17 @@ def test_an_observer_sees_every_step(store: ArtifactDirectory) -> None:
     assert next(event for event in events if event.kind is EventKind.FAILED).reason == "stub_refused"
 
 
+def test_a_second_interruption_ends_at_once_and_leaves_a_sound_store(store: ArtifactDirectory) -> None:
+    def interrupt(event: BuildEvent) -> None:
+        if event.kind in (EventKind.COMPILED, EventKind.PUBLISHED):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, *(source(number) for number in range(6)), observer=interrupt, jobs=1)
+    assert sound(store)
+    assert statuses(run(store, *(source(number) for number in range(6)))) == {"compiled": 5, "cached": 1}
+
+
 def test_an_interruption_publishes_what_is_ready(
     store: ArtifactDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from evmaot.build_inputs import Gathered, gather
 from evmaot.errors import UsageError
 from evmaot.evm.keccak import keccak256
 from evmaot.inputs.deny import DenyList, read_deny_list
-from evmaot.inputs.source import ContractSource
+from evmaot.inputs.source import ContractSource, Hole
 from tests.support.store_samples import open_store
 from tests.support.stub_toolchain import code, request, source, tools
 
@@ -102,6 +102,18 @@ def test_a_list_that_can_not_be_read_is_a_usage_error(tmp_path: Path, content: b
     with pytest.raises(UsageError) as caught:
         read_deny_list(path)
     assert caught.value.reference == "deny_list_unreadable"
+
+
+def test_code_that_lacks_what_deployment_writes_is_counted() -> None:
+    hole = Hole(20, 8, "immutable")
+    filled = bytearray(code(2))
+    filled[20] = 1
+    sources = [
+        ContractSource(code(1), "compiled", "out#1", holes=(hole,)),
+        ContractSource(bytes(filled), "deployed", "out#2", holes=(hole,)),
+        source(3),
+    ]
+    assert build(request(*sources, dry_run=True), None, tools=tools()).undeployed == 1
 
 
 def test_inputs_that_were_gathered_once_serve_several_builds() -> None:

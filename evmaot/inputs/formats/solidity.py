@@ -48,8 +48,16 @@ def read_contracts(contracts: object, context: Context, *, evm_version: str | No
 
 
 def read_evm(evm: object, context: Context, label: str, *, evm_version: str | None) -> Item:
-    """The code of a contract's `evm` part: `deployedBytecode.{object, immutableReferences, linkReferences}`."""
-    return read_bytecode(object_or_empty(evm).get("deployedBytecode"), context, label, evm_version=evm_version)
+    """The code of a contract's `evm` part: `deployedBytecode.{object, immutableReferences, linkReferences}`.
+
+    What has init code that is empty is an interface, whatever else was asked of the compiler.
+    """
+    fields = object_or_empty(evm)
+    deployed = fields.get("deployedBytecode")
+    creation = object_or_empty(fields.get("bytecode"))
+    if deployed is None and creation.get("object") in ("", "0x"):
+        deployed = creation
+    return read_bytecode(deployed, context, label, evm_version=evm_version)
 
 
 def read_bytecode(

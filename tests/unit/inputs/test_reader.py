@@ -75,6 +75,9 @@ BAD_INPUTS: dict[str, tuple[str | bytes, str]] = {
     "state.hex": ("0x1f8b08000000", "bad_compression"),
     "state-odd.hex": ("0x1f8b0800000", "odd_hex"),
     "eoas.json": (json.dumps({"0x" + "11" * 20: {"balance": "0x1", "nonce": "0x1"}}), "no_code"),
+    "no-runtime-of-interface.json": (
+        '{"contracts": {"a.sol": {"I": {"evm": {"bytecode": {"object": ""}}}}}}', "no_runtime_code",
+    ),
     "no-runtime.json": ('{"contracts": {"a.sol": {"A": {"abi": []}}}}', "runtime_code_missing"),
 }
 
