@@ -5,8 +5,14 @@
 FOLDER holds files ``{name: {env, pre, transaction}}`` (default: EVMAOT_FIXTURES or ../shared/fixtures,
 folder ``bench``).  Each transaction's message runs natively in both tiers on evmaot's executor with an
 in-memory state, and, where `pyrevm` is installed, on revm's interpreter through it, in turn, in one
-process; the figure is the median of the runs, the ratio that of the medians.  Gas includes the intrinsic
-part and is the same on both sides, or the row says so.
+process; the figure is the median of the runs, the ratio that of the medians.  Times are the thread's processor
+time, so that other work on the machine counts on neither side.  Gas includes the intrinsic part and is the
+same on both sides, or the row says so.
+
+Behind it, whole small messages one after another, as a simulator sends them: a STOP and the contracts of
+`SMALL`, microseconds each and messages a second.  State and environment stay; nothing is committed.  pyrevm
+commits what it runs, so its later runs are warm in its own cache; `read` is ours with logs, changes and warm sets
+of every result read.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +42,10 @@ except ImportError:
     pyrevm = None
 
 
+SMALL = ("weth", "counter", "usdc_proxy")
+SMALL_MESSAGES = 2000
+
+
 def main() -> None:
     """Print one row per benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -49,6 +60,11 @@ def main() -> None:
     for path in sorted(arguments.folder.glob("*.json")):
         if not arguments.names or path.stem in arguments.names:
             _row(path, fork, arguments.runs)
+    print(f"\n{'small message':22}{'us':>8}{'read us':>9}{'per second':>12}{'pyrevm us':>11}{'ratio':>8}")
+    for name in ("stop", *SMALL):
+        path = arguments.folder / f"{SMALL[0] if name == 'stop' else name}.json"
+        if path.exists() and (not arguments.names or name in arguments.names):
+            _small_row(name, path, fork)
 
 
 def _default_folder() -> Path:
@@ -81,6 +97,49 @@ def _row(path: Path, fork: Fork, runs: int) -> None:
           f"{size / 1024:>7.1f}{costs[0]:>12.0f}{costs[1]:>11.0f}{note}", flush=True)  # fmt: skip
 
 
+def _small_row(name: str, path: Path, fork: Fork) -> None:
+    case = transaction_scenario(json.loads(path.read_text()), fork, None)[0]
+    message, environment, state = case.message, case.environment, case.state
+    if name == "stop":
+        account = state.accounts[message.recipient]._replace(code=b"\0", code_hash=None)
+        state.accounts[message.recipient] = account
+        message = replace(message, code=b"\0", code_hash=None, input=b"")
+    executor = Executor(JitPrograms(CompileOptions(Tier.OPTIMISED)))
+
+    def native() -> object:
+        return executor.execute(message, environment, state, fork)
+
+    def native_read() -> object:
+        result = executor.execute(message, environment, state, fork)
+        return result.logs, result.changes, result.warm_addresses, result.warm_slots
+
+    times = {"native": _microseconds(native), "read": _microseconds(native_read)}
+    if pyrevm is not None:
+        evm = _pyrevm_world(replace(case, message=message), fork)
+        sender, recipient = f"0x{message.sender:040x}", f"0x{message.recipient:040x}"
+        gas = message.gas + _intrinsic(message.input)
+
+        def revm() -> object:
+            with contextlib.suppress(RuntimeError):
+                return evm.message_call(sender, recipient, message.input, message.value, gas)
+
+        times["pyrevm"] = _microseconds(revm)
+    theirs = times.get("pyrevm", float("nan"))
+    print(f"{name:22}{times['native']:>8.1f}{times['read']:>9.1f}{1e6 / times['native']:>12,.0f}"
+          f"{theirs:>11.1f}{theirs / times['native']:>8.2f}", flush=True)  # fmt: skip
+
+
+def _microseconds(run: Callable[[], object]) -> float:
+    """Median of the messages after a first that compiles."""
+    run()
+    times = []
+    for _ in range(SMALL_MESSAGES):
+        start = time.thread_time()
+        run()
+        times.append(time.thread_time() - start)
+    return statistics.median(times) * 1e6
+
+
 def _intrinsic(data: bytes) -> int:
     """Gas of a call transaction without access list: EIP-2028 and the base."""
     return 21000 + sum(16 if byte else 4 for byte in data)
@@ -91,46 +150,50 @@ def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, 
 
     def run() -> tuple[float, int]:
         case = transaction_scenario(document, fork, None)[0]
-        start = time.perf_counter()
+        start = time.thread_time()
         result = executor.execute(case.message, case.environment, case.state, fork)
-        seconds = time.perf_counter() - start
+        seconds = time.thread_time() - start
         used = case.message.gas - result.gas_left + _intrinsic(case.message.input)
         return seconds, used - min(result.refund, used // 5)
 
     return run
 
 
+def _pyrevm_world(case: Any, fork: Fork) -> Any:
+    message, environment = case.message, case.environment
+    evm = pyrevm.EVM(spec_id=fork.name.upper())
+    evm.set_block_env(
+        pyrevm.BlockEnv(
+            number=environment.number,
+            coinbase=f"0x{environment.coinbase:040x}",
+            timestamp=environment.timestamp,
+            prevrandao=environment.prevrandao.to_bytes(32, "big"),
+            basefee=0,
+            gas_limit=2**63,
+        )
+    )
+    for address, account in case.state.accounts.items():
+        info = pyrevm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
+        evm.insert_account_info(f"0x{address:040x}", info)
+    for address, slots in case.state.storages.items():
+        for key, value in slots.items():
+            evm.insert_account_storage(f"0x{address:040x}", key, value)
+    evm.set_balance(f"0x{message.sender:040x}", 10**30)
+    return evm
+
+
 def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
     case = transaction_scenario(document, fork, None)[0]
-    message, environment = case.message, case.environment
-
-    def text(address: int) -> str:
-        return f"0x{address:040x}"
+    message = case.message
+    sender, recipient = f"0x{message.sender:040x}", f"0x{message.recipient:040x}"
+    gas = message.gas + _intrinsic(message.input)
 
     def run() -> tuple[float, int]:
-        evm = pyrevm.EVM(spec_id=fork.name.upper())
-        evm.set_block_env(
-            pyrevm.BlockEnv(
-                number=environment.number,
-                coinbase=text(environment.coinbase),
-                timestamp=environment.timestamp,
-                prevrandao=environment.prevrandao.to_bytes(32, "big"),
-                basefee=0,
-                gas_limit=2**63,
-            )
-        )
-        for address, account in case.state.accounts.items():
-            info = pyrevm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
-            evm.insert_account_info(text(address), info)
-        for address, slots in case.state.storages.items():
-            for key, value in slots.items():
-                evm.insert_account_storage(text(address), key, value)
-        evm.set_balance(text(message.sender), 10**30)
-        gas = message.gas + _intrinsic(message.input)
-        start = time.perf_counter()
+        evm = _pyrevm_world(case, fork)
+        start = time.thread_time()
         with contextlib.suppress(RuntimeError):  # a revert; the gas tells
-            evm.message_call(text(message.sender), text(message.recipient), message.input, message.value, gas)
-        seconds = time.perf_counter() - start
+            evm.message_call(sender, recipient, message.input, message.value, gas)
+        seconds = time.thread_time() - start
         return seconds, evm.result.gas_used
 
     return run

@@ -12,6 +12,7 @@ Source: EELS `vm/interpreter.py` and `vm/instructions/system.py` of each fork.
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from evmaot.abi.status import CallKind, Status
@@ -37,6 +38,7 @@ from evmaot.execution.protocol import (
 from evmaot.runtime.environment import EnvironmentRecord
 from evmaot.runtime.frame import Frame, FramePool, Request
 from evmaot.runtime.host_table import HostTable
+from evmaot.runtime.log_buffer import SIZE as LOG_SIZE
 from evmaot.runtime.log_buffer import LogBuffer
 from evmaot.runtime.slot_table import SlotTable
 
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
     from evmaot.evm.forks import Fork, ForkParameters
     from evmaot.runtime.program import CompiledProgram
 
+# An attribute of an enum's class costs 30 ns a time.
+CALL, CREATE, RETURN, REVERT, SELFDESTRUCT = (
+    Status.CALL, Status.CREATE, Status.RETURN, Status.REVERT, int(Status.SELFDESTRUCT),
+)  # fmt: skip
+OUT_OF_GAS, HOST_ERROR = int(Status.OUT_OF_GAS), int(Status.HOST_ERROR)
 DEPTH_LIMIT = 1024
 """Depth of the deepest call (Yellow Paper 8)."""
 MAX_NONCE = 2**64 - 1
@@ -119,6 +126,7 @@ class Executor:
         self._stack: list[_Activation] = []
         self._busy = False
         self._fork: Fork
+        self._rules_of: Fork | None = None
         self._parameters: ForkParameters
         self._state: StateReader
         self._environment: Environment | None = None
@@ -149,20 +157,28 @@ class Executor:
     # --- one message ------------------------------------------------------------------------------
 
     def _prepare(self, message: Message, environment: Environment, state: StateReader, fork: Fork) -> None:
+        rules = self._rules
+        self._state = state
+        if fork is not self._rules_of:
+            self._use_fork(fork)
+        rules.block_number = environment.number
+        if environment is not self._environment:
+            self._record = EnvironmentRecord(
+                **dict(zip(_ENVIRONMENT_FIELDS, _environment_values(environment), strict=True))
+            )
+            self._environment = environment
+        self._native_frames = 0
+        self._warmed = None
+        self.journal.begin(state, message, clears_empty=rules.clears_empty, tracks_access=rules.tracks_access)
+
+    def _use_fork(self, fork: Fork) -> None:
+        self._fork, self._parameters, self._rules_of = fork, fork.parameters, fork
         parameters, rules = fork.parameters, self._rules
-        self._fork, self._parameters, self._state = fork, parameters, state
         rules.tracks_access = parameters.tracks_access
         rules.delegations = parameters.delegations
         rules.clears_empty = parameters.empty_accounts_are_cleared
         rules.destroys_only_created = parameters.selfdestruct_only_if_created
         rules.selfdestruct_refund = parameters.selfdestruct_refund
-        rules.block_number = environment.number
-        if environment is not self._environment:
-            self._record = EnvironmentRecord(**{row: getattr(environment, row) for row in _ENVIRONMENT_FIELDS})
-            self._environment = environment
-        self._native_frames = 0
-        self._warmed = None
-        self.journal.begin(state, message, clears_empty=rules.clears_empty, tracks_access=rules.tracks_access)
 
     def _first(self, message: Message) -> _Outcome | _Activation:
         code = message.code
@@ -171,7 +187,7 @@ class Executor:
         activation.is_static = message.is_static
         activation.transfers = message.transfers_value
         journal = self.journal
-        if message.transfers_value and journal.account(message.sender)[BALANCE] < message.value:
+        if message.value and message.transfers_value and journal.account(message.sender)[BALANCE] < message.value:
             return _Outcome(Status.REVERT, message.gas, b"", 0, Failure.BALANCE)
         if message.kind is CallKind.CREATE:
             activation.creates = True
@@ -189,7 +205,7 @@ class Executor:
         if isinstance(first, _Outcome):
             return first
         stack, table, enter = self._stack, self._table, self.journal.enter
-        take_logs, discard_logs = self.journal.take_logs, self._log_buffer.discard
+        log_cells = self._log_buffer.cells
         outcome = self._enter(first)
         while True:
             if outcome is not None:
@@ -201,13 +217,14 @@ class Executor:
             status = activation.frame.run(activation.program)
             if table.error is not None:
                 raise table.take_error() or AssertionError
-            if status < Status.OUT_OF_GAS and status is not Status.REVERT:
-                take_logs()
-            else:
-                discard_logs()
-            if status is Status.CALL:
+            if log_cells[LOG_SIZE]:
+                if status < OUT_OF_GAS and status is not REVERT:
+                    self.journal.take_logs()
+                else:
+                    self._log_buffer.discard()
+            if status is CALL:
                 outcome = self._call(activation)
-            elif status is Status.CREATE:
+            elif status is CREATE:
                 outcome = self._create(activation)
             else:
                 outcome = self._end(activation, status)
@@ -215,7 +232,7 @@ class Executor:
     def _result(self, outcome: _Outcome) -> MessageResult:
         status, gas_left, output, _, failure, _ = outcome
         journal = self.journal
-        succeeded = failure is None and status.succeeded
+        succeeded = failure is None and status <= SELFDESTRUCT
         return MessageResult(
             status,
             gas_left,
@@ -299,16 +316,19 @@ class Executor:
     def _end(self, activation: _Activation, status: Status) -> _Outcome:
         """The innermost frame has ended."""
         frame = activation.frame
-        if status >= Status.HOST_ERROR:
+        if status >= HOST_ERROR:
             raise _cannot_go_on(status)
-        output = frame.output() if status is Status.RETURN or status is Status.REVERT else b""
+        output = frame.output() if status is RETURN or status is REVERT else b""
         gas_left, refund = frame.gas, frame.refund
         self._stack.pop()
         frame.release()
-        if status <= Status.SELFDESTRUCT:
-            self.journal.add_refund(refund)
+        if status <= SELFDESTRUCT:
+            if refund:
+                self.journal.add_refund(refund)
             if status is Status.SELFDESTRUCT and self._rules.clears_empty:
                 self.journal.touch(self.journal.current.beneficiary)
+        if self.observer is None:
+            return self._settle(activation, status, gas_left, output)
         return self._finish(activation, status, gas_left, output)
 
     def _finish(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
@@ -335,14 +355,14 @@ class Executor:
         observer.entered(start, self.journal)
 
     def _settle(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
-        if status.succeeded:
+        if status <= SELFDESTRUCT:
             if activation.creates:
                 return self._deposit(activation, status, gas_left, output)
             if self._rules.clears_empty:
                 self.journal.touch(activation.recipient)
             return _Outcome(status, gas_left, output, 1)
         self._undo(activation)
-        if status is Status.REVERT:
+        if status is REVERT:
             return _Outcome(status, gas_left, output, 0, None, activation.creates)
         return _Outcome(status, 0, b"", 0, None, activation.creates)
 
@@ -437,6 +457,7 @@ class Executor:
 
 
 _ENVIRONMENT_FIELDS = tuple(field.name for field in fields(Environment))
+_environment_values = attrgetter(*_ENVIRONMENT_FIELDS)
 
 
 def _deliver(frame: Frame, outcome: _Outcome) -> None:

@@ -93,7 +93,7 @@ def _storage_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFu
         word_at(value_at).raw = ask_slot(key).to_bytes(32, "little")
         if not rules.tracks_access:
             return 0
-        return 0 if (current.storage.address, key) in journal.warm_slots_at_start else 1
+        return 0 if (current.recipient, key) in journal.warm_slots_at_start else 1
 
     def grow_slots(_frame: int) -> int:
         journal.slots.grow()
@@ -103,16 +103,16 @@ def _storage_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFu
 
 
 def _transient_functions(journal: Journal) -> dict[str, HostFunction]:
-    log, current, word_at, from_bytes = journal.log, journal.current, _word_at, _from_bytes
+    log, storage_of, word_at, from_bytes = journal.log, journal.running_storage, _word_at, _from_bytes
 
     def get_transient_storage(_frame: int, key_at: int, value_at: int) -> int:
-        value = current.storage.transient.get(from_bytes(word_at(key_at).raw, "little"), 0)
+        value = storage_of().transient.get(from_bytes(word_at(key_at).raw, "little"), 0)
         word_at(value_at).raw = value.to_bytes(32, "little")
         return 0
 
     def set_transient_storage(_frame: int, key_at: int, value_at: int) -> int:
         key = from_bytes(word_at(key_at).raw, "little")
-        transient = current.storage.transient
+        transient = storage_of().transient
         log.append((transient, key, transient.get(key, ABSENT)))
         transient[key] = from_bytes(word_at(value_at).raw, "little")
         return 0

@@ -19,7 +19,7 @@ from typing import Any, Final
 from evmaot.execution.hashing import keccak256
 from evmaot.execution.protocol import NO_CHANGES, RIPEMD160_ADDRESS, Account, Changes, Log, Message, StateReader
 from evmaot.runtime.log_buffer import LogBuffer, decode_logs
-from evmaot.runtime.slot_table import GENERATION, UNKNOWN_IS_ZERO, WARM, SlotTable, touched_slots
+from evmaot.runtime.slot_table import GENERATION, UNKNOWN_IS_ZERO, SlotTable, changed_slots, touched_slots, warmed_slots
 
 NONCE: Final = 0
 BALANCE: Final = 1
@@ -63,9 +63,6 @@ class StorageRecord:
         self.transient: dict[int, int] = {}
 
 
-_NO_STORAGE = StorageRecord(0)
-
-
 class Current:
     """Whose state the running frame acts on; set by the executor each time that it enters a frame."""
 
@@ -73,7 +70,8 @@ class Current:
 
     def __init__(self) -> None:
         self.recipient = 0
-        self.storage = _NO_STORAGE
+        self.storage: StorageRecord | None = None
+        """Of the recipient; None while nobody needed one (`Journal.running_storage`)."""
         self.beneficiary = 0
         """Of the last SELFDESTRUCT."""
 
@@ -88,6 +86,7 @@ class Journal:
         "_before",
         "_clears_empty",
         "_generation",
+        "_is_clean",
         "_storages",
         "_warm_at_start",
         "accounts",
@@ -125,6 +124,7 @@ class Journal:
         self._warm_at_start = 0
         self._generation = 0
         self._clears_empty = False
+        self._is_clean = False
         self.warm_slots_at_start: frozenset[tuple[int, int]] = frozenset()
 
     def begin(self, state: StateReader, message: Message, *, clears_empty: bool, tracks_access: bool = True) -> None:
@@ -132,7 +132,9 @@ class Journal:
 
         `clears_empty`: empty accounts do not persist (EIP-161); `tracks_access`: cold and warm (EIP-2929).
         """
-        self.forget()
+        if not self._is_clean:
+            self.forget()
+        self._is_clean = False
         self.state = state
         self._clears_empty = clears_empty
         self.slots.begin(tracks_access=tracks_access)
@@ -160,7 +162,8 @@ class Journal:
         self.refund[0] = 0
         self.warm_slots_at_start = frozenset()
         self._generation = 0
-        self.current.storage = _NO_STORAGE
+        self.current.storage = None
+        self._is_clean = True
 
     # --- undo -------------------------------------------------------------------------------------
 
@@ -173,10 +176,10 @@ class Journal:
         """A frame is about to run, for the first time or again; `checkpoint` is from its start."""
         current = self.current
         current.recipient = recipient
-        current.storage = storage = self.storage_of(recipient)
+        current.storage = storage = self._storages.get(recipient)
         cells = self.slots.cells
         cells[GENERATION] = checkpoint[3]
-        cells[UNKNOWN_IS_ZERO] = storage.unknown_is_zero
+        cells[UNKNOWN_IS_ZERO] = 0 if storage is None else storage.unknown_is_zero
 
     def revert(self, checkpoint: Checkpoint) -> None:
         """Undo everything since the checkpoint, newest first."""
@@ -287,6 +290,14 @@ class Journal:
             record = self._storages[address] = StorageRecord(address)
         return record
 
+    def running_storage(self) -> StorageRecord:
+        """The storage record of the running frame's account."""
+        current = self.current
+        storage = current.storage
+        if storage is None:
+            storage = current.storage = self.storage_of(current.recipient)
+        return storage
+
     def has_storage(self, address: int) -> bool:
         """Whether a create at this address collides with storage (EIP-7610)."""
         if address in self._storages and any(self.storage(address).values()):
@@ -295,7 +306,7 @@ class Journal:
 
     def ask_slot(self, key: int) -> int:
         """The first value of a slot of the running frame's account."""
-        storage = self.current.storage
+        storage = self.running_storage()
         asked = storage.asked = storage.asked + 1
         if asked == ASKS_BEFORE_EMPTY:
             self._look_for_storage(storage)
@@ -314,7 +325,8 @@ class Journal:
 
     def warm_image(self) -> Warmed:
         """What became warm so far, for `Outcome`."""
-        return tuple(islice(self.warm, self._warm_at_start, None)), self.slots.image()
+        warm, at_start = self.warm, self._warm_at_start
+        return tuple(islice(warm, at_start, None)) if len(warm) > at_start else (), self.slots.image()
 
     # What follows is for observers: a message's result has the same.
 
@@ -376,7 +388,7 @@ class Outcome:
 
     def warm_slots(self) -> frozenset[tuple[int, int]]:
         """Slots that became warm, without those that were from the start."""
-        return frozenset([(slot.recipient, slot.key) for slot in touched_slots(self._slots) if slot.flags == WARM])
+        return frozenset(warmed_slots(self._slots))
 
     def changes(self) -> Changes:
         """What differs from what the host said."""
@@ -384,9 +396,8 @@ class Outcome:
             return NO_CHANGES
         accounts, before, storages, created, destroyed, touched, clears_empty = self._changed
         storage: dict[int, dict[int, int]] = {}
-        for slot in touched_slots(self._slots):
-            if slot.value != slot.original:
-                storage.setdefault(slot.recipient, {})[slot.key] = slot.value
+        for address, key, value in changed_slots(self._slots):
+            storage.setdefault(address, {})[key] = value
         return Changes(
             accounts=dict(_changed_accounts(accounts, before, clears_empty)),
             storage=storage,

@@ -21,7 +21,8 @@ CAPACITY_BYTES = 256 << 10
 _ENTRY = struct.Struct("<32sQQ")
 if [row.name for row in LOG_ENTRY.fields] != ["recipient", "topic_count", "data_size"]:
     raise AssertionError("the log entry's rows are not in the order that the runtime reads them in")
-_SIZE = LOG_BUFFER.offset("size") // 8
+SIZE = LOG_BUFFER.offset("size") // 8
+"""Index in `cells` of the bytes in use."""
 
 
 class LogBuffer:
@@ -40,15 +41,15 @@ class LogBuffer:
 
     def take(self) -> bytes:
         """The entries since the last call, empty if there are none."""
-        size_bytes = self.cells[_SIZE]
+        size_bytes = self.cells[SIZE]
         if not size_bytes:
             return b""
-        self.cells[_SIZE] = 0
+        self.cells[SIZE] = 0
         return self._buffer[:size_bytes]
 
     def discard(self) -> None:
         """Forget the entries."""
-        self.cells[_SIZE] = 0
+        self.cells[SIZE] = 0
 
 
 def encode_log(recipient: int, topics: Sequence[bytes], data: bytes) -> bytes:

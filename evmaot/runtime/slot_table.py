@@ -224,6 +224,22 @@ def touched_slots(image: bytes) -> Iterator[TouchedSlot]:
         )
 
 
+def changed_slots(image: bytes) -> Iterator[tuple[int, int, int]]:
+    """(recipient, key, value) of the slots whose value is not the original one."""
+    from_bytes = int.from_bytes
+    for recipient, key, value, original, _, _ in _SLOT.iter_unpack(image):
+        if value != original:
+            yield from_bytes(recipient, "little"), from_bytes(key, "little"), from_bytes(value, "little")
+
+
+def warmed_slots(image: bytes) -> Iterator[tuple[int, int]]:
+    """(recipient, key) of the slots that became warm."""
+    from_bytes = int.from_bytes
+    for recipient, key, _, _, flags, _ in _SLOT.iter_unpack(image):
+        if flags == WARM:
+            yield from_bytes(recipient, "little"), from_bytes(key, "little")
+
+
 _pack_state = struct.Struct("<QQ").pack_into
 
 

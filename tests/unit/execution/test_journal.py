@@ -13,7 +13,7 @@ from evmaot.execution.journal import BALANCE, NONCE, Journal
 from evmaot.execution.memory_state import MemoryState
 from evmaot.execution.protocol import NO_CHANGES, RIPEMD160_ADDRESS, Account, Log, Message
 from evmaot.runtime.log_buffer import encode_log
-from tests.support.helper_frame import HelperFrame, numbers, store_word, to_native
+from tests.support.helper_frame import HelperFrame, from_native, numbers, store_word, to_native, to_word_array
 
 A, B, EMPTY = 0xA, 0xB, 0xE
 
@@ -136,7 +136,12 @@ def test_storage_collides_whether_the_host_or_the_message_wrote_it() -> None:
     assert not journal.has_storage(A)
     state.storages[A] = {1: 1}
     assert journal.has_storage(A)
-    frame = HelperFrame(journal.slots, get_storage=lambda *_: 0)
+
+    def get_storage(_frame: int, key_at: int, value_at: int) -> int:
+        store_word(value_at, journal.ask_slot(from_native(to_word_array(key_at))))
+        return 0
+
+    frame = HelperFrame(journal.slots, get_storage=get_storage)
     journal.enter(B, journal.checkpoint())
     store_word(frame.address + FRAME.offset("recipient"), B)
     schedule = numbers(*[0] * 20)
