@@ -358,7 +358,8 @@ class Executor:
         if status <= SELFDESTRUCT:
             if activation.creates:
                 return self._deposit(activation, status, gas_left, output)
-            if self._rules.clears_empty:
+            # Who runs code has code, of its own, of a delegation, or in the making with nonce 1: it is not empty.
+            if self._rules.clears_empty and (not activation.code or activation.precompile is not None):
                 self.journal.touch(activation.recipient)
             return _Outcome(status, gas_left, output, 1)
         self._undo(activation)

@@ -93,7 +93,8 @@ def _storage_functions(journal: Journal, rules: AccessRules) -> dict[str, HostFu
         word_at(value_at).raw = ask_slot(key).to_bytes(32, "little")
         if not rules.tracks_access:
             return 0
-        return 0 if (current.recipient, key) in journal.warm_slots_at_start else 1
+        warm = journal.warm_slots_at_start
+        return 0 if warm and (current.recipient, key) in warm else 1
 
     def grow_slots(_frame: int) -> int:
         journal.slots.grow()

@@ -306,9 +306,9 @@ class Journal:
 
     def ask_slot(self, key: int) -> int:
         """The first value of a slot of the running frame's account."""
-        storage = self.running_storage()
-        asked = storage.asked = storage.asked + 1
-        if asked == ASKS_BEFORE_EMPTY:
+        storage = self.current.storage or self.running_storage()
+        storage.asked += 1
+        if storage.asked == ASKS_BEFORE_EMPTY:
             self._look_for_storage(storage)
         return self.state.storage(storage.address, key)
 
