@@ -104,6 +104,7 @@ def profile_of(options: CompileOptions, linker: str = "own") -> Profile:
         features=tuple(sorted(options.target.features)),
         tier=options.tier.value,
         linker=linker,
+        single_error=options.single_error,
     )
 
 

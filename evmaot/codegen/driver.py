@@ -58,7 +58,7 @@ def compile_unit(code: bytes, rules: CompileRules, options: CompileOptions, symb
     start = time.perf_counter()
     program = plan(code, rules, options)
     analysed = time.perf_counter()
-    text = module_text(program, symbol)
+    text = module_text(program, symbol, single_error=options.single_error)
     emitted = time.perf_counter()
     compiled = llvm.compile_text(text, options.tier, options.target)
     phases = {

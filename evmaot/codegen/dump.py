@@ -56,7 +56,7 @@ def _graph(code: bytes, fork: Fork, options: CompileOptions) -> str:
 
 
 def _emitted(code: bytes, fork: Fork, options: CompileOptions) -> str:
-    return module_text(_plan(code, fork, options), SYMBOL)
+    return module_text(_plan(code, fork, options), SYMBOL, single_error=options.single_error)
 
 
 def _optimised(code: bytes, fork: Fork, options: CompileOptions) -> str:

@@ -27,3 +27,5 @@ class CompileOptions:
 
     tier: Tier = Tier.OPTIMISED
     target: Target = field(default_factory=host_target)
+    single_error: bool = False
+    """Whether every exceptional halt has the status OUT_OF_GAS: they are all one to a caller, who loses the gas."""

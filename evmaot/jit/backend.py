@@ -44,7 +44,7 @@ class JitBackend:
         """Preload the store and start, if the configuration says enabled or blocking; else wait for `set_enabled`.
 
         ``EVMAOT_*`` variables override the configuration.  Raises UsageError (``bad_variable``, ``bad_tuning``,
-        ``unsupported_option``, ``bad_gas_params``) and, where it starts, StoreError.
+        ``bad_gas_params``) and, where it starts, StoreError.
         """
         self.config = with_environment(config or RuntimeConfig())
         self._core = core = Core(self.config, _crew)

@@ -66,6 +66,7 @@ class CompileJob:
     fork: str
     gas_params: tuple[tuple[str, int], ...]
     tier: str
+    single_error: bool
     wants_object: bool
     """Whether the object is to be linked into a larger library."""
     is_checked: bool
@@ -84,6 +85,7 @@ class KeyJob:
     fork: str
     gas_params: tuple[tuple[str, int], ...]
     tier: str
+    single_error: bool
     surroundings: Surroundings
 
 
@@ -183,7 +185,7 @@ def _identity(job: CompileJob | KeyJob) -> _Identity:
             context={"code_hash": job.code_hash.hex(), "size_bytes": len(job.code)},
             hint="a code hash is the keccak-256 of the code",
         )
-    options = CompileOptions(tier=Tier(job.tier))
+    options = CompileOptions(tier=Tier(job.tier), single_error=job.single_error)
     fork = with_gas_params(FORKS[job.fork], job.gas_params)
     opcodes = reachable_opcodes(job.code)
     rules = restrict(fork, opcodes)

@@ -85,7 +85,9 @@ class Core:
         self.gas_params = check_gas_params(config.gas_params)
         self.limit_bytes = config.tuning.jit_max_bytecode_len or sys.maxsize
         self.counters = Counters()
-        self.catalogue = Catalogue(mapping=config.mapping, profiles=config.profiles, on_skip=self._skipped)
+        self.catalogue = Catalogue(
+            mapping=config.mapping, profiles=config.profiles, single_error=config.single_error, on_skip=self._skipped
+        )
         self.map = ResidentMap(self.catalogue, self.gas_params, time.monotonic)
         self.negative = NegativeCache(time.monotonic)
         self.store = _as_store(config.store)

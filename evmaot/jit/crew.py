@@ -172,7 +172,15 @@ class Crew:
 
     def key_order(self, job: Job, gas_params: tuple[tuple[str, int], ...]) -> KeyJob:
         """What a worker is told to do to find a job's unit key."""
-        return KeyJob(job.code, job.pair[0], job.pair[1], gas_params, job.tier.value, self.surroundings)
+        return KeyJob(
+            code=job.code,
+            code_hash=job.pair[0],
+            fork=job.pair[1],
+            gas_params=gas_params,
+            tier=job.tier.value,
+            single_error=self._settings.config.single_error,
+            surroundings=self.surroundings,
+        )
 
     def order(self, job: Job, gas_params: tuple[tuple[str, int], ...], *, wants_object: bool) -> CompileJob:
         """What a worker is told to do for a job."""
@@ -183,6 +191,7 @@ class Crew:
             fork=job.pair[1],
             gas_params=gas_params,
             tier=job.tier.value,
+            single_error=config.single_error,
             wants_object=wants_object,
             is_checked=config.debug_assertions,
             dump_directory=None if config.dump_dir is None else str(config.dump_dir),

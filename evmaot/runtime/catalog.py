@@ -79,11 +79,16 @@ class Catalogue:
         *,
         mapping: LibraryMapping = LibraryMapping.FILE,
         profiles: Profiles | None = None,
+        single_error: bool = False,
         on_skip: Callable[[str, str, str], None] | None = None,
     ) -> None:
-        """`profiles`: whose code is used; None: this compiler's.  Raises UsageError ``unknown_value``."""
+        """`profiles`: whose code is used; None: this compiler's.  `single_error`: the kind of code (`CompileOptions`).
+
+        Raises UsageError ``unknown_value``.
+        """
         self._mapping = mapping
         self._profiles = CURRENT if profiles is None else checked_profiles(profiles)
+        self._single_error = single_error
         self._on_skip = on_skip
         self._by_code_hash: dict[bytes, list[Candidate]] = {}
         self._known: dict[str, LibraryRecord] = {}
@@ -117,7 +122,7 @@ class Catalogue:
                     continue
                 profile = source.profile
                 if profile.digest not in reasons:
-                    reasons[profile.digest] = profile_refusal(profile, self._profiles)
+                    reasons[profile.digest] = profile_refusal(profile, self._profiles, single_error=self._single_error)
                 reason = reasons[profile.digest]
                 if reason is not None:
                     self.skip(reason, source.subject, f"profile {profile.short} does not fit here")

@@ -15,7 +15,7 @@ Sizes are bytes, times are seconds.  `RuntimeConfig`:
     tuning              RuntimeTuning()   the table below
     dump_dir            None              write every stage of each compilation to DIR/FORK/CODE_HASH/
     debug_assertions    False             workers compile twice, compare the bytes, and load them before they answer
-    single_error        False             one status for all failures: this compiler cannot, so True is refused
+    single_error        False             one status, OUT_OF_GAS, for all exceptional halts; part of the key
     no_dedup            False             do not share equal code between blocks: this compiler never does
     no_dse              False             do not remove dead stores to the stack: this compiler never does
     gas_params          None              other prices, by opcode or fork parameter; part of the key
@@ -170,7 +170,7 @@ _INTEGERS: Final = frozenset(name for name in _RANGES if not name.endswith(("int
 class RuntimeConfig:
     """How one backend behaves; the module's first table says what each field is.
 
-    Raises UsageError ``bad_tuning`` or ``unknown_value`` for a value that is none of its kind, ``unsupported_option``.
+    Raises UsageError ``bad_tuning`` or ``unknown_value`` for a value that is none of its kind.
     """
 
     enabled: bool = False
@@ -197,13 +197,6 @@ class RuntimeConfig:
         for name, kind in _CHOICES.items():
             object.__setattr__(self, name, _member(kind, name, getattr(self, name)))
         object.__setattr__(self, "profiles", checked_profiles(self.profiles))
-        if self.single_error:
-            raise UsageError(
-                "unsupported_option",
-                "single_error is not supported",
-                cause="every failure of compiled code has its own status",
-                hint="leave it out; ask `Status.halted` instead",
-            )
 
     @property
     def starts_enabled(self) -> bool:

@@ -24,21 +24,25 @@ from evmaot.store.keys import StoredProfile
 from evmaot.target import refusal
 
 
-def profile_refusal(profile: StoredProfile, accepted: Profiles = CURRENT) -> str | None:
+def profile_refusal(profile: StoredProfile, accepted: Profiles = CURRENT, *, single_error: bool = False) -> str | None:
     """Why this process does not use any library of a profile, or None when it does.
 
     Reasons: ``profile_other``, ``abi_mismatch``, ``architecture:<name>``, ``isa_missing:<feature>``.
     """
-    if not _is_accepted(profile, accepted):
+    if not _is_accepted(profile, accepted, single_error):
         return "profile_other"
     if profile.profile.abi != FINGERPRINT:
         return "abi_mismatch"
     return refusal(profile.profile.triple, profile.profile.features)
 
 
-def _is_accepted(profile: StoredProfile, accepted: Profiles) -> bool:
-    if accepted != CURRENT:
-        return accepted == ANY or profile.digest in accepted
+def _is_accepted(profile: StoredProfile, accepted: Profiles, single_error: bool) -> bool:
+    if not isinstance(accepted, str):
+        return profile.digest in accepted
+    if profile.profile.single_error is not single_error:
+        return False
+    if accepted == ANY:
+        return True
     if profile.profile.compiler != compiler_digest():
         return False
     llvmlite = installed_llvmlite()

@@ -52,16 +52,22 @@ class Profile:
     tier: str
     linker: str = "own"
     """What linked the objects: it decides bytes of the library, though not what they do."""
+    single_error: bool = False
+    """Whether every exceptional halt has one status."""
 
     def preimage(self) -> dict[str, Any]:
         """What the digest is taken of; the content of `profile.json`."""
+        options: dict[str, Any] = {"linker": self.linker, "tier": self.tier}
+        if self.single_error:
+            # Named only where it is chosen: what was made before there was this choice keeps its key.
+            options["single_error"] = True
         return {
             "schema": PROFILE_SCHEMA,
             "abi": self.abi,
             "compiler": self.compiler,
             "llvm": self.llvm,
             "llvmlite": self.llvmlite,
-            "options": {"linker": self.linker, "tier": self.tier},
+            "options": options,
             "target": {"cpu": self.cpu, "features": list(self.features), "triple": self.triple},
         }
 
@@ -117,6 +123,7 @@ def parse_profile(data: bytes) -> StoredProfile:
             features=_texts(_object(document, "target"), "features"),
             tier=_text(_object(document, "options"), "tier"),
             linker=_text(_object(document, "options"), "linker"),
+            single_error=_object(document, "options").get("single_error") is True,
         )
         return StoredProfile(digest_of(document), profile)
     except ValueError as error:

@@ -13,7 +13,7 @@ import pytest
 
 import evmaot.jit
 from evmaot.codegen.dump import STAGES
-from evmaot.jit import CompiledProgram, JitBackend, OutcomeStatus, RuntimeConfig
+from evmaot.jit import AotRequest, CompiledProgram, JitBackend, OutcomeStatus, RuntimeConfig
 from evmaot.runtime import EnvironmentRecord, FramePool, Status
 from evmaot.runtime.memory import SMALLEST_RESERVE_BYTES
 from tests.jit.conftest import MakeBackend, eventually, request_of
@@ -73,6 +73,51 @@ def test_a_custom_schedule_is_charged_and_is_part_of_the_key(make_backend: MakeB
     assert gas_of(program) == GAS
     assert gas_of(other) == GAS + 2 * 100 + 2 * 200
     assert other.rules_digest != program.rules_digest
+
+
+HALTS = {
+    Status.INVALID_OPCODE: "fe",
+    Status.STACK_UNDERFLOW: "01",
+    Status.BAD_JUMP_DESTINATION: "600056",
+    Status.OUT_OF_GAS: "62ffffff5163ffffffff51",
+    Status.OUT_OF_BOUNDS_READ: "60015f5f3e",
+}
+
+
+def halt_of(program: CompiledProgram, code: bytes) -> Status:
+    frame = FramePool(reserve_bytes=SMALLEST_RESERVE_BYTES).acquire()
+    environment = EnvironmentRecord()
+    frame.start(
+        gas=1000, code=code, input=b"", recipient=0, sender=0, value=0, is_static=False, depth=0,
+        environment_address=environment.address,
+    )  # fmt: skip
+    status = frame.run(program)
+    frame.release()
+    return status
+
+
+def test_all_exceptional_halts_have_one_status_where_that_is_asked_for(
+    make_backend: MakeBackend, tmp_path: Path, answer_of: AnswerOf
+) -> None:
+    codes = {status: bytes.fromhex(text) for status, text in HALTS.items()}
+    found: dict[bool, list[Status]] = {}
+    for is_single in (False, True):
+        backend = make_backend(real=True, store=tmp_path / "store", single_error=is_single)
+        requests = [AotRequest(request_of(code).key.code_hash, code, "osaka") for code in (*codes.values(), CODE)]
+        outcomes = backend.prepare_aot_batch(requests).result(60)
+        assert {outcome.status for outcome in outcomes} == {OutcomeStatus.PUBLISHED}, "it is part of the key"
+        programs = [outcome.program for outcome in outcomes if outcome.program is not None]
+        found[is_single] = [halt_of(program, code) for program, code in zip(programs, codes.values(), strict=False)]
+        assert answer_of(programs[-1]) == 42
+        fast = backend.compile_jit_sync(request_of(codes[Status.INVALID_OPCODE] + b"\x00")).program
+        assert fast is not None
+        expected = Status.OUT_OF_GAS if is_single else Status.INVALID_OPCODE
+        assert halt_of(fast, codes[Status.INVALID_OPCODE] + b"\x00") is expected
+        backend.close()
+    assert found == {False: list(codes), True: [Status.OUT_OF_GAS] * len(codes)}
+    again = make_backend(store=tmp_path / "store")
+    assert again.stats().preload_loaded == len(codes) + 1, "code of the other kind is not loaded"
+    assert again.stats().preload_skipped == {"profile_other": 1}
 
 
 def test_every_stage_is_dumped(make_backend: MakeBackend, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.runtime.packs import CODE
 
 
 def key_job(code: bytes, fork: str = "osaka") -> KeyJob:
-    return KeyJob(code, request_of(code).key.code_hash, fork, (), "optimised", Surroundings())
+    return KeyJob(code, request_of(code).key.code_hash, fork, (), "optimised", False, Surroundings())
 
 
 def unit_key_of(code: bytes) -> str:
@@ -133,7 +133,9 @@ def test_the_key_that_is_locked_is_the_one_that_is_compiled() -> None:
     from evmaot.jit.compiler import CompileJob
 
     compiled = compile_code(
-        CompileJob(CODE, request_of(CODE).key.code_hash, "osaka", (), "fast", False, False, None, None, Surroundings())
+        CompileJob(
+            CODE, request_of(CODE).key.code_hash, "osaka", (), "fast", False, False, False, None, None, Surroundings()
+        )
     )
-    job = KeyJob(CODE, request_of(CODE).key.code_hash, "osaka", (), "fast", Surroundings())
+    job = KeyJob(CODE, request_of(CODE).key.code_hash, "osaka", (), "fast", False, Surroundings())
     assert run_job(job) == KeyOutput(compiled.unit.key)

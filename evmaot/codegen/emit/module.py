@@ -20,11 +20,20 @@ INSTRUCTIONS_PER_INLINE_UNIT = 8
 """A unit is about a millisecond of LLVM's time; a MUL weighs 1, a variable shift 4."""
 
 
-def module_text(program: Program, symbol: str) -> str:
+_STATUS = "  %status = trunc i64 %result to i32\n"
+_SINGLE_STATUS = (
+    "  %any = trunc i64 %result to i32\n"
+    f"  %past = sub i32 %any, {int(Status.OUT_OF_GAS)}\n"
+    f"  %halted = icmp ult i32 %past, {int(Status.HOST_ERROR) - int(Status.OUT_OF_GAS)}\n"
+    f"  %status = select i1 %halted, i32 {int(Status.OUT_OF_GAS)}, i32 %any\n"
+)
+
+
+def module_text(program: Program, symbol: str, *, single_error: bool = False) -> str:
     """LLVM IR that defines ``i32 symbol(Frame*)``."""
     context = _context(program)
     functions = [RegionEmitter(context, index).function_text() for index in range(len(program.regions))]
-    entry = _entry_text(context, symbol)
+    entry = _entry_text(context, symbol, _SINGLE_STATUS if single_error else _STATUS)
     used = {name.removeprefix(SYMBOL_PREFIX) for name in context.used}
     parts = [
         declarations(used),
@@ -78,7 +87,7 @@ def _context(program: Program) -> ModuleContext:
     )
 
 
-def _entry_text(context: ModuleContext, symbol: str) -> str:
+def _entry_text(context: ModuleContext, symbol: str, status: str) -> str:
     """Load the frame's registers and enter the first region, or the one that is to be resumed."""
 
     def load(name: str, kind: str) -> str:
@@ -93,7 +102,7 @@ def _entry_text(context: ModuleContext, symbol: str) -> str:
     resumes = any(context.program.block(label).resumes_at is not None for label in context.program.live)
     if not resumes:
         call = "  %result = call i64 @region0(ptr %frame, ptr %sp, i64 %gas, i64 1)\n"
-        return f"{head}{top}{call}  %status = trunc i64 %result to i32\n  ret i32 %status\n}}\n"
+        return f"{head}{top}{call}{status}  ret i32 %status\n}}\n"
     context.uses_entry_table = True
     error = int(Status.HOST_ERROR)
     return (
@@ -111,7 +120,7 @@ def _entry_text(context: ModuleContext, symbol: str) -> str:
         "  %offset = sext i32 %distance to i64\n"
         "  %function = getelementptr i8, ptr @entry_table, i64 %offset\n"
         "  %result = call i64 %function(ptr %frame, ptr %sp, i64 %gas, i64 %label)\n"
-        "  %status = trunc i64 %result to i32\n"
+        f"{status}"
         "  ret i32 %status\n"
         f"refuse:\n  ret i32 {error}\n}}\n"
     )

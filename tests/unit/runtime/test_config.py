@@ -114,11 +114,18 @@ def test_choices_may_be_spelled() -> None:
         RuntimeConfig(jit_mode="sideways")  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_what_the_compiler_cannot_do_is_refused() -> None:
+def test_whose_code_is_used_may_be_spelled() -> None:
+    digests = "a" * 64 + "," + "b" * 64
+    assert RuntimeConfig().profiles == "current"
+    assert with_environment(RuntimeConfig(), {"EVMAOT_PROFILES": "any"}).profiles == "any"
+    assert with_environment(RuntimeConfig(), {"EVMAOT_PROFILES": digests}).profiles == frozenset(digests.split(","))
     with pytest.raises(UsageError) as caught:
-        RuntimeConfig(single_error=True)
-    assert caught.value.reference == "unsupported_option"
-    RuntimeConfig(no_dedup=True, no_dse=True)
+        RuntimeConfig(profiles="newest")
+    assert caught.value.reference == "unknown_value"
+
+
+def test_passes_that_there_are_not_can_be_switched_off() -> None:
+    assert RuntimeConfig(no_dedup=True, no_dse=True).no_dse
 
 
 def test_blocking_implies_enabled_and_a_threshold_of_zero() -> None:
@@ -174,7 +181,8 @@ def test_no_variable_is_the_command_lines() -> None:
         ("EVMAOT_JIT_OPT_LEVEL", "best", "bad_tuning"),
         ("EVMAOT_JIT_MODE", "sideways", "bad_tuning"),
         ("EVMAOT_JIT_WORKER_COUNT", "9999", "bad_tuning"),
-        ("EVMAOT_SINGLE_ERROR", "1", "unsupported_option"),
+        ("EVMAOT_SINGLE_ERROR", "maybe", "bad_variable"),
+        ("EVMAOT_PROFILES", "newest", "unknown_value"),
     ],
 )
 def test_an_unknown_value_in_a_variable_is_an_error(variable: str, text: str, reference: str) -> None:

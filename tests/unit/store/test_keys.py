@@ -35,6 +35,13 @@ def test_digests_are_what_they_were() -> None:
     assert key == "cc89997c50b03a6ed5b1dc92346ef7a32dad37271dbbf9dcc1fd4acca979c366"
 
 
+def test_an_option_that_is_not_chosen_is_not_in_the_document() -> None:
+    chosen = dataclasses.replace(profile(), single_error=True)
+    assert "single_error" not in profile().preimage()["options"]
+    assert chosen.digest != profile().digest
+    assert parse_profile(profile_document(chosen)).profile == chosen
+
+
 def test_every_part_of_a_unit_key_counts() -> None:
     base = ("a" * 64, "b" * 64, "c" * 64, 7, ())
     keys = {unit_key(*base)}
