@@ -32,6 +32,11 @@ logger = logging.getLogger("evmaot.runtime")
 
 _TIER_RANKS = {"optimised": 0, "fast": 1}
 """Better code first; a tier that this version does not know comes last."""
+_REFUSALS = {
+    "profile_other": "is of another version of evmaot or LLVM: build again, or accept it (profiles='any')",
+    "abi_mismatch": "has another native ABI than this version of evmaot: build again",
+}
+_UNFIT = "is not for this machine"
 
 
 def profile_rank(profile: Profile) -> tuple[int, int]:
@@ -92,6 +97,8 @@ class Catalogue:
         self._on_skip = on_skip
         self._by_code_hash: dict[bytes, list[Candidate]] = {}
         self._known: dict[str, LibraryRecord] = {}
+        # Of profiles that are not for this process: counted once, however often a look-up finds them again.
+        self._refused: set[str] = set()
         self.records: list[LibraryRecord] = []
         self.skipped: Counter[str] = Counter()
         self.duplicates = 0
@@ -118,14 +125,15 @@ class Catalogue:
                 self.skip(finding.code, finding.subject, finding.message)
             reasons: dict[str, str | None] = {}
             for source in inventory.libraries:
-                if source.identity in self._known:
+                if source.identity in self._known or source.identity in self._refused:
                     continue
                 profile = source.profile
                 if profile.digest not in reasons:
                     reasons[profile.digest] = profile_refusal(profile, self._profiles, single_error=self._single_error)
                 reason = reasons[profile.digest]
                 if reason is not None:
-                    self.skip(reason, source.subject, f"profile {profile.short} does not fit here")
+                    self._refused.add(source.identity)
+                    self.skip(reason, source.subject, f"profile {profile.short} {_REFUSALS.get(reason, _UNFIT)}")
                     continue
                 record = LibraryRecord(source, len(self.records))
                 self._known[source.identity] = record
@@ -169,6 +177,7 @@ class Catalogue:
         """Forget all artifacts; loaded ones stay valid for who holds them.  Counts stay."""
         with self.lock:
             self._by_code_hash, self._known, self.records = {}, {}, []
+            self._refused = set()
 
     # Which program.
 

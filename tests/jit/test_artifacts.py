@@ -164,6 +164,17 @@ def test_what_is_not_for_this_process_is_a_reason(
     assert backend.compile_jit_sync(request_of(CODE)).status is OutcomeStatus.COMPILED
 
 
+def test_code_of_another_compiler_is_counted_once_and_compiled_anew(make_backend: MakeBackend, root: Path) -> None:
+    publish(root, Contract(), of=profile(compiler="of another version"))
+    backend = make_backend(store=root)
+    for _ in range(3):
+        assert backend.compile_jit_sync(request_of(CODE)).succeeded
+        backend.clear_resident()
+    assert backend.stats().preload_skipped == {"profile_other": 1}
+    trusting = make_backend(store=root, profiles="any")
+    assert isinstance(trusting.lookup(request_of(CODE)), Compiled)
+
+
 # Prepare.
 
 
