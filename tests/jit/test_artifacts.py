@@ -322,6 +322,20 @@ class SlowStore(RuntimeArtifactStore):
         return super().find(code_hash)
 
 
+def test_a_clear_discards_what_is_being_looked_for_in_the_store(make_backend: MakeBackend) -> None:
+    store = SlowStore()
+    backend = make_backend(store=store)
+    future = backend.compile_jit(request_of(CODE))
+    assert store.is_asked.wait(30)
+    backend.clear_resident()
+    assert future.result(30).status is OutcomeStatus.DISCARDED
+    again = backend.compile_jit(request_of(CODE))
+    store.may_answer.set()
+    assert again.result(30).status is OutcomeStatus.COMPILED
+    assert backend.stats().compilations_dispatched >= 1
+    eventually(lambda: backend.stats().pending_jobs == 0)
+
+
 @pytest.mark.parametrize("is_dropped", [False, True])
 def test_who_waits_for_a_clear_is_told_when_the_backend_ends_meanwhile(
     make_backend: MakeBackend, is_dropped: bool
