@@ -12,6 +12,7 @@ Exit status: 0 if all is equal and each opcode of each fork was executed, 1 if n
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -21,15 +22,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evmaot.codegen.driver import compiler_digest
 from tests.differential.chunks import Chunk, sources_digest
 from tests.differential.compare import Comparison
-from tests.differential.families import FAMILIES
+from tests.differential.families import COMMON, FAMILIES
 from tests.differential.report import Report
 from tests.differential.reproduction import Trial, from_json
 from tests.differential.workers import Workers
 
 PROGRESS_SECONDS = 60
-OPTIMISED_EVERY = {"both": 10, "optimised": 1, "fast": 0}
+OPTIMISED_EVERY = {"both": 16, "optimised": 1, "fast": 0}
 
 
 def arguments() -> argparse.Namespace:
@@ -38,10 +40,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--family", action="append", choices=["all", *FAMILIES], help="default: all")
     parser.add_argument("--programs", type=int, default=2_000, help="distinct programs for each family")
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--tier", choices=list(OPTIMISED_EVERY), default="both", help="both: a tenth optimised")
+    parser.add_argument("--tier", choices=list(OPTIMISED_EVERY), default="both", help="both: a sixteenth optimised")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="processes")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="results are kept here, one chunk a line")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the tables here; cases beside it as .json")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep compiled batches for later runs")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run the cases of a file again, at both tiers")
     return parser.parse_args()
 
@@ -66,21 +69,19 @@ def earlier(path: Path | None, seed: str, every: int) -> Iterator[dict[str, Any]
 
 
 def wanted(report: Report, families: list[str], programs: int, seed: str, every: int) -> Iterator[Chunk]:
-    """Chunks of the families that have the fewest programs, until all have enough."""
-    given = dict.fromkeys(families, 0)
-    expected = {family: float(len(report.programs[family])) for family in families}
+    """Chunks of the families that lack programs, in turn; two common ones a round, if all families are wanted."""
+    kinds = [*families, COMMON, COMMON] if len(families) == len(FAMILIES) else families
+    numbers = dict.fromkeys(kinds, 0)
     while True:
-        for family in families:
-            expected[family] = max(expected[family], len(report.programs[family]))
-        open_families = [family for family in families if len(report.programs[family]) < programs]
-        if not open_families:
-            return
-        family = min(open_families, key=lambda name: expected[name])
-        while (family, given[family]) in report.done:
-            given[family] += 1
-        yield Chunk(seed, family, given[family], every)
-        given[family] += 1
-        expected[family] += 1_000
+        for kind in kinds:
+            lacking = [family for family in families if len(report.programs[family]) < programs]
+            if not lacking:
+                return
+            if kind in lacking or (kind == COMMON and len(lacking) == len(families)):
+                while (kind, numbers[kind]) in report.done:
+                    numbers[kind] += 1
+                yield Chunk(seed, kind, numbers[kind], every)
+                numbers[kind] += 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,12 +92,14 @@ def run(options: argparse.Namespace) -> int:
     for result in earlier(options.resume, options.seed, every):
         report.add(result)
     sources_digest()  # now: the children inherit the answer, and files may change while they run
-    comparison = Comparison()
+    comparison = Comparison(cache=options.cache)
+    compiler_digest()
     for family in families:
         for fork in FAMILIES[family]:
             comparison.eels(fork)
     for native in comparison.natives.values():
         native.programs.prepare([])
+    gc.freeze()  # what the children inherit is not searched for garbage
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begun = shown = time.monotonic()
     try:

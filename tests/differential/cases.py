@@ -1,7 +1,7 @@
 """Generated worlds, and the messages that enter every program in them.
 
-`generated_world(seed, fork)` gives the same for the same arguments, on any machine.  Each of its messages calls
-one of its programs; `variants` gives the same message with as much gas as it used, and less.
+`generated_world(seed, fork)` and `common_worlds(seed)` give the same for the same arguments, on any machine.  Each
+message of a world calls one of its programs; `variants` gives the same message with as much gas as it used, or less.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from evmaot.codegen.driver import reachable_opcodes
 from evmaot.evm.forks import FORKS, Fork
+from evmaot.evm.instruction_set import restrict
 from tests.differential.contracts import SELECTORS
 from tests.differential.families import FAMILIES
 from tests.differential.instructions import (
@@ -25,6 +27,9 @@ from tests.differential.instructions import (
 from tests.differential.programs import LOOPING, generated_code, random_shape
 from tests.support.native import SENDER, Call, Contract, World
 
+_ATTEMPTS: Final = 12
+"""To generate a program that all forks price alike."""
+_FIRST: Final = "frontier"
 _DESIGNATOR: Final = b"\xef\x01\x00"
 
 
@@ -42,28 +47,50 @@ def fork_of(family: str, seed: str) -> str:
     return random.Random(f"fork {seed}").choice(FAMILIES[family])
 
 
-def generated_world(seed: str, fork: str, programs: int = len(CONTRACTS)) -> Generated:
+def generated_world(seed: str, fork: str) -> Generated:
     """Programs, other accounts, and a message to each program."""
     random_ = random.Random(f"{seed} {fork}")
     rules = FORKS[fork]
-    shapes = {address: random_shape(random_) for address in CONTRACTS[:programs]}
-    world = _world(random_, rules, shapes)
+    shapes = {address: random_shape(random_) for address in CONTRACTS}
+    codes = {address: generated_code(random_, rules, shape) for address, shape in shapes.items()}
+    return _generated(random_, seed, rules, shapes, codes)
+
+
+def common_worlds(seed: str) -> list[Generated]:
+    """The same programs under a fork of each family: compiled once, because these forks price them alike."""
+    random_ = random.Random(f"{seed} common")
+    forks = [FORKS[fork_of(family, seed)] for family in FAMILIES]
+    shapes, codes = {}, {}
+    for address in CONTRACTS:
+        for _ in range(_ATTEMPTS):
+            shapes[address] = random_shape(random_)
+            code = codes[address] = generated_code(random_, FORKS[_FIRST], shapes[address])
+            opcodes = reachable_opcodes(code)
+            if len({restrict(fork, opcodes).digest for fork in forks}) == 1:
+                break
+    return [_generated(random.Random(f"{seed} {fork.name}"), seed, fork, shapes, codes) for fork in forks]
+
+
+def _generated(
+    random_: random.Random, seed: str, rules: Fork, shapes: Mapping[int, str], codes: Mapping[int, bytes]
+) -> Generated:
+    world = _world(random_, rules, codes)
     calls = [_call(random_, rules, world, target, loops=shape in LOOPING) for target, shape in shapes.items()]
     if rules.parameters.delegations and random_.random() < 0.3:
         target = random_.choice((DELEGATED, DELEGATED_TO_PRECOMPILE))
         calls.append(_call(random_, rules, world, target, loops=True))
-    return Generated(seed, fork, tuple(calls))
+    return Generated(seed, rules.name, tuple(calls))
 
 
-def _world(random_: random.Random, rules: Fork, shapes: Mapping[int, str]) -> World:
+def _world(random_: random.Random, rules: Fork, codes: Mapping[int, bytes]) -> World:
     world = {
         address: Contract(
-            generated_code(random_, rules, shape),
+            code,
             nonce=random_.choice((1, 1, 1, (1 << 64) - 1 if random_.random() < 0.2 else 2)),
             balance=random_.choice((0, 7, 1000)),
             storage={slot: random_.choice((1, 2, random_.getrandbits(256))) for slot in random_.sample(SLOTS, 3)},
         )
-        for address, shape in shapes.items()
+        for address, code in codes.items()
     }
     world[SENDER] = Contract(balance=10**18)
     world[EMPTY] = Contract(nonce=0)

@@ -15,8 +15,9 @@ from functools import cache
 from typing import Any, Final
 
 from evmaot.codegen.driver import compiler_digest
-from tests.differential.cases import Generated, fork_of, generated_world
+from tests.differential.cases import Generated, common_worlds, fork_of, generated_world
 from tests.differential.compare import Comparison, Found
+from tests.differential.families import COMMON
 from tests.differential.reproduction import Trial, shrink, to_json
 from tests.support.fixtures import REPOSITORY
 
@@ -31,12 +32,12 @@ _SOURCES: Final = ("evmaot/execution", "evmaot/runtime", "evmaot/evm", "tests/di
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Which worlds: those of `seed`, of a family, of a number."""
+    """Which worlds: those of `seed`, of a family or common to all, of a number."""
 
     seed: str
     family: str
     number: int
-    every: int = 10
+    every: int = 16
     """One batch of so many is of the optimised tier; 1: all, 0: none."""
     skipped: frozenset[str] = frozenset()
     """Worlds that have crashed the process."""
@@ -46,10 +47,12 @@ class Chunk:
         for batch in range(BATCHES):
             optimised = self.every and (self.number * BATCHES + batch) % self.every == 0
             seeds = [f"{self.seed}/{self.family}/{self.number}/{batch}/{index}" for index in range(WORLDS)]
-            yield (
-                "optimised" if optimised else "fast",
-                [generated_world(seed, fork_of(self.family, seed)) for seed in seeds if seed not in self.skipped],
-            )
+            seeds = [seed for seed in seeds if seed not in self.skipped]
+            if self.family == COMMON:
+                worlds = [world for seed in seeds for world in common_worlds(seed)]
+            else:
+                worlds = [generated_world(seed, fork_of(self.family, seed)) for seed in seeds]
+            yield "optimised" if optimised else "fast", worlds
 
 
 @cache

@@ -12,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from evmaot.evm.forks import FORKS
 from tests.differential.cases import Generated, variants
@@ -83,8 +84,8 @@ class Tally:
 class Comparison:
     """Both sides, kept for many worlds."""
 
-    def __init__(self, tiers: Iterable[str] = BOTH_TIERS) -> None:
-        self.natives = {tier: NativeSide(tier) for tier in tiers}
+    def __init__(self, tiers: Iterable[str] = BOTH_TIERS, cache: Path | None = None) -> None:
+        self.natives = {tier: NativeSide(tier, cache) for tier in tiers}
         self._eels: dict[str, EelsSide] = {}
         self.tally = Tally()
 

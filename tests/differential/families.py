@@ -13,4 +13,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
 """Every fork that EELS has with rules of its own.  The true Constantinople (EIP-1283) is not among them: its
 vectors run on py-evm, see `tests/conformance/test_constantinople.py`."""
 
+COMMON: Final = "common"
+"""Name of the worlds whose programs are made of what all forks price alike: they run in every family."""
+
 FAMILY_OF: Final = {fork: family for family, forks in FAMILIES.items() for fork in forks}

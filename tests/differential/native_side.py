@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from evmaot.abi.layout import FINGERPRINT
 from evmaot.abi.library import LibraryTable, TableEntry
@@ -18,7 +19,7 @@ from evmaot.abi.status import CallKind, Status
 from evmaot.codegen.backend.linker import link_shared_library
 from evmaot.codegen.backend.llvm import compile_text
 from evmaot.codegen.builtins.module import builtins_object
-from evmaot.codegen.driver import compile_unit, plan, reachable_opcodes
+from evmaot.codegen.driver import compile_unit, compiler_digest, plan, reachable_opcodes
 from evmaot.codegen.emit.module import module_text
 from evmaot.codegen.emit.table import table_text
 from evmaot.codegen.options import CompileOptions, Tier
@@ -67,9 +68,10 @@ class BatchPrograms:
     `missed` counts the programs that had to be compiled alone.
     """
 
-    def __init__(self, tier: str) -> None:
+    def __init__(self, tier: str, cache: Path | None = None) -> None:
         self.options = CompileOptions(Tier(tier))
         self.missed = 0
+        self._cache = cache
         self._programs: dict[tuple[bytes, bytes], CompiledProgram] = {}
         self._by_code: dict[tuple[bytes, str], CompiledProgram] = {}
 
@@ -97,6 +99,25 @@ class BatchPrograms:
             self._compile(list(units.values()))
 
     def _compile(self, units: list[tuple[bytes, CompileRules]]) -> None:
+        """Compile, or take what the same compiler made of the same units before."""
+        if self._cache is None or len(units) == 1:
+            self._load(self._image(units), units)
+            return
+        digest = hashlib.sha256(f"{compiler_digest()} {self.options}".encode())
+        for code, rules in units:
+            digest.update(hashlib.sha256(code).digest() + bytes.fromhex(rules.digest))
+        path = self._cache / digest.hexdigest()[:2] / digest.hexdigest()
+        if path.exists():
+            data = path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                self._load(data[32:], units)
+                return
+        image = self._image(units)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(hashlib.sha256(image).digest() + image)
+        self._load(image, units)
+
+    def _image(self, units: list[tuple[bytes, CompileRules]]) -> bytes:
         names = [f"unit{index}" for index in range(len(units))]
         try:
             texts = [
@@ -105,27 +126,25 @@ class BatchPrograms:
             ]
             objects = [compile_text(merged_text(texts), self.options.tier, self.options.target).data]
         except CompilerBug:
-            if len(units) > 1:
-                for unit in units:
-                    self._compile([unit])
-                return
-            objects = [compile_unit(*units[0], self.options, names[0]).object_data]
-        self._link(objects, units, names)
-
-    def _link(self, objects: list[bytes], units: list[tuple[bytes, CompileRules]], names: list[str]) -> None:
-        entries = [
+            objects = [
+                compile_unit(code, rules, self.options, name).object_data
+                for (code, rules), name in zip(units, names, strict=True)
+            ]
+        entries = tuple(
             TableEntry(hashlib.sha256(code).digest(), bytes.fromhex(rules.digest), name)
             for (code, rules), name in zip(units, names, strict=True)
-        ]
+        )
         target = self.options.target
-        table = LibraryTable(bytes.fromhex(FINGERPRINT), bytes(32), tuple(entries))
-        table_object = compile_text(table_text(table), Tier.FAST, target).data
-        image = link_shared_library([*objects, builtins_object(target), table_object], soname="batch.so", target=target)
+        table = table_text(LibraryTable(bytes.fromhex(FINGERPRINT), bytes(32), entries))
+        objects += [builtins_object(target), compile_text(table, Tier.FAST, target).data]
+        return link_shared_library(objects, soname="batch.so", target=target)
+
+    def _load(self, image: bytes, units: list[tuple[bytes, CompileRules]]) -> None:
         loaded = load_image(image)
-        for entry in entries:
-            key = (entry.code_sha256, entry.rules)
+        for code, rules in units:
+            key = (hashlib.sha256(code).digest(), bytes.fromhex(rules.digest))
             self._programs[key] = CompiledProgram(
-                loaded.entries[key], entry.code_sha256, bytes(32), entry.rules,
+                loaded.entries[key], key[0], bytes(32), key[1],
                 kind=ProgramKind.JIT, tier=self.options.tier.value, size_bytes=0, backing=loaded,
             )  # fmt: skip
 
@@ -179,9 +198,9 @@ class FrameRecorder:
 class NativeSide:
     """Runs messages on compiled code of one tier."""
 
-    def __init__(self, tier: str) -> None:
+    def __init__(self, tier: str, cache: Path | None = None) -> None:
         self.tier = tier
-        self.programs = BatchPrograms(tier)
+        self.programs = BatchPrograms(tier, cache)
         self.recorder = FrameRecorder()
         self.executor = Executor(self.programs, self.recorder)
         self.native_frames = 0

@@ -34,11 +34,10 @@ class Report:
 
     def add(self, result: dict[str, Any]) -> None:
         """Add a chunk's result."""
-        family = result["family"]
-        self.done.add((family, result["number"]))
+        self.done.add((result["family"], result["number"]))
         for fork, text in result["programs"].items():
             digests = set(unpacked(text))
-            self.programs[family] |= digests
+            self.programs[FAMILY_OF[fork]] |= digests
             self.programs_of_fork[fork] += len(digests)
         for fork, text in result["created"].items():
             self.created[fork] += sum(1 for _ in unpacked(text))
@@ -46,7 +45,7 @@ class Report:
             self.counts[fork].update(counts)
         for fork, opcodes in result["opcodes"].items():
             self.opcodes[fork].update({int(value): count for value, count in opcodes.items()})
-        self.seconds[family] += result["seconds"]
+        self.seconds[result["family"]] += result["seconds"]
         self.found += result["found"]
 
     def missing(self, fork: str) -> list[str]:
@@ -86,6 +85,9 @@ class Report:
                 created = sum(self.created[fork] for fork in forks)
                 numbers = self._numbers(total, len(self.programs[family]), created)
                 rows.append((family, "all", *numbers, f"{self.seconds[family]:,.0f}"))
+        codes = set[bytes]().union(*self.programs.values())
+        seconds = f"{sum(self.seconds.values()):,.0f}"
+        rows.append(("distinct", "", f"{len(codes):,}", *[""] * (len(titles) - 4), seconds))
         widths = [max(len(row[index]) for row in rows) for index in range(len(titles))]
         return "\n".join(_line(row, widths) for row in rows)
 
