@@ -8,7 +8,8 @@ purchase of gas and fees included, first with its interpreter, then natively (co
 median of several runs).  Both must leave the same state root, logs, gas and output.  Two ratios: of the whole
 transaction, and of its depth-0 message alone, which is what evmaot replaces: signature, trie and fees are EELS's
 Python on both sides.  ``NAME:GAS`` gives the transaction that much gas: a long benchmark then stops out of gas at
-the same place on both sides, so that the interpreter ends in minutes.
+the same place on both sides, so that the interpreter ends in minutes.  ``fibonacci-N`` is N rounds of the contract
+in ``examples/``.
 
 ``--check`` runs all benchmarks natively in both tiers: gas must be the known one, and gas, output, logs and state
 root those of EELS's interpreter wherever that ends within ``--minutes``.  Exit status 1 if anything differs.
@@ -38,7 +39,9 @@ from evmaot.hosts.recorded import recorded_test
 from evmaot.hosts.state_test_eels import EelsFork, EelsRunner, Observed
 from evmaot.hosts.state_tests import CaseKey, StateTest, fork_of_test
 
-DEFAULT = ("fibonacci-calldata", "factorial", "snailtracer:20000000", "erc20_transfer", "hash_10k", "weth")
+DEFAULT = (
+    "fibonacci-calldata", "fibonacci-20000", "factorial", "snailtracer:20000000", "erc20_transfer", "hash_10k", "weth",
+)  # fmt: skip
 KNOWN_GAS = {
     "airdrop": 23_435, "bswap64": 21_986, "bswap64_opt": 21_836, "burntpix": 92_399_448, "counter": 43_363,
     "curve-stableswap-2pool": 157_780, "eip2935": 23_365, "eip4788": 25_496, "erc20_transfer": 13_529_850,
@@ -102,7 +105,7 @@ class Bench:
 
     def __init__(self, folder: Path, name: str, fork: str) -> None:
         stem, _, gas = name.partition(":")
-        self.test = _test(json.loads((folder / f"{stem}.json").read_text()), stem, fork, gas)
+        self.test = _test(_document(folder, stem), stem, fork, gas)
         self.key = CaseKey(stem, fork, 0)
         self.runner = EelsRunner()
         rules = fork_of_test(fork)
@@ -205,6 +208,21 @@ def _send_run(writer: Connection, folder: Path, name: str, fork: str, tier: Tier
     logging.disable(logging.CRITICAL)
     bench = Bench(folder, name, fork)
     writer.send(bench.run() if tier is None else bench.run_natively(tier, 1)[0])
+
+
+def _document(folder: Path, name: str) -> dict[str, Any]:
+    """A benchmark's file; ``fibonacci-N``: N rounds of the contract in examples/."""
+    kind, _, rounds = name.partition("-")
+    if kind != "fibonacci" or not rounds.isdigit():
+        document: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+        return document
+    code = (Path(__file__).resolve().parents[1] / "examples" / "fibonacci.hex").read_text().strip()
+    transaction = {
+        "to": "0x" + "22" * 20,
+        "data": f"0x{int(rounds):064x}",
+        "gasLimit": hex(100 * int(rounds) + 100_000),
+    }
+    return {name: {"pre": {transaction["to"]: {"balance": "0x0", "code": code}}, "transaction": transaction}}
 
 
 def _test(document: dict[str, Any], name: str, fork: str, gas: str) -> StateTest:
