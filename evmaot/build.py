@@ -4,8 +4,8 @@ Job: plan, compile in worker processes, publish pack by pack.  Invariants: one c
 which units share a pack is decided before the first is compiled, so that equal builds publish equal bytes whatever
 finishes first; what is compiled is stored within seconds (in a pack of its own, which the full pack then replaces), so
 that a kill loses little; Ctrl-C publishes what is ready.  No terminal here: progress goes to an observer.  May import:
-`evmaot.build_report`, `evmaot.build_plan`, `evmaot.build_packs`, `evmaot.executor_pool`, `evmaot.toolchain`,
-`evmaot.workers`, `evmaot.store`, `evmaot.evm`, errors.
+`evmaot.build_report`, `evmaot.build_inputs`, `evmaot.build_plan`, `evmaot.build_packs`, `evmaot.executor_pool`,
+`evmaot.toolchain`, `evmaot.workers`, `evmaot.store`, `evmaot.evm`, errors.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from evmaot.build_inputs import Gathered
 from evmaot.build_packs import Publisher, Ready
 from evmaot.build_plan import Lookup, Plan, Unit, check_request, chunked, make_plan, mark_cached
 from evmaot.build_report import (
@@ -78,8 +79,7 @@ def build(
     with contextlib.nullcontext() if store is None else store.shared_lock():
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
         plan = make_plan(request, tools, store, index)
-        report.sources, report.distinct_codes, report.problems = plan.sources, plan.codes, plan.problems
-        report.undeployed = plan.undeployed
+        _tell_inputs(plan.inputs, report)
         report.units = sorted((unit.report for unit in plan.units), key=lambda unit: (unit.label, unit.unit_key))
         if store is not None and not request.dry_run:
             wanted = {unit.report.pack for unit in plan.units}
@@ -96,6 +96,12 @@ def build(
             session.store.sweep(timeout_seconds=0.0)
     report.wall_seconds = time.perf_counter() - start
     return report
+
+
+def _tell_inputs(inputs: Gathered, report: BuildReport) -> None:
+    report.sources, report.distinct_codes = inputs.sources, len(inputs.codes)
+    report.undeployed = sum(code.is_undeployed for code in inputs.codes)
+    report.problems, report.problems_omitted = inputs.problems, dict(inputs.omitted)
 
 
 def _work_of(unit: Unit) -> int:
@@ -164,7 +170,7 @@ class _Session:
         self._tools = tools
         self._progress = progress
         self._report = report
-        self._stopping = request.fail_fast and any(problem.severity == "error" for problem in plan.problems)
+        self._stopping = request.fail_fast and any(problem.severity == "error" for problem in plan.inputs.problems)
         self._units = {unit.key: unit for unit in plan.misses}
         self._queue: deque[Unit] = deque()
         self._chunks: list[_Chunk] = []

@@ -1,13 +1,15 @@
 """What a build compiles of its inputs: distinct codes, chosen and counted.
 
 Job: a stream of contracts to distinct codes with their labels and their heat, less what is denied or over the limit.
-Invariants: the memory in use is that of the distinct codes; whatever is left out has a problem that says why; the same
-inputs in the same order give the same answer.  May import: `evmaot.build_report`, `evmaot.inputs`, `evmaot.evm`.
+Invariants: the memory in use is that of the distinct codes and of a bounded number of problems; whatever is left out
+has a problem that says why, or is counted; the same inputs in the same order give the same answer.  May import:
+`evmaot.build_report`, `evmaot.inputs`, `evmaot.evm`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 
 from evmaot.build_report import MAX_LABELS, BuildRequest
@@ -15,6 +17,8 @@ from evmaot.evm.keccak import keccak256
 from evmaot.inputs.problems import make_problem
 from evmaot.inputs.source import ContractSource, Hole, InputLimits, Problem
 
+MAX_PROBLEMS = 1000
+"""Problems of one name that are kept; what is beyond is counted."""
 _LEGACY_CODE_LIMIT = InputLimits().code_size_bytes
 
 
@@ -45,6 +49,19 @@ class Gathered:
     """In the order of their first source; the most frequent first where that was asked for."""
     sources: int = 0
     problems: list[Problem] = field(default_factory=list)
+    """Of each name at most `MAX_PROBLEMS`: a chain has millions of accounts that are not compiled."""
+    omitted: Counter[str] = field(default_factory=Counter)
+    """Problems beyond these, by name."""
+    _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def note(self, problem: Problem) -> None:
+        """Keep a problem, or count it."""
+        name = (problem.code, problem.severity)
+        self._seen[name] += 1
+        if self._seen[name] <= MAX_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.omitted[problem.code] += 1
 
 
 def gather(request: BuildRequest) -> Gathered:
@@ -57,7 +74,7 @@ def gather(request: BuildRequest) -> Gathered:
     for item in request.sources:
         problem = item if isinstance(item, Problem) else _judged(item) or _denied(request, item)
         if problem is not None:
-            found.problems.append(problem)
+            found.note(problem)
             if request.fail_fast and problem.severity == "error":
                 break
             continue
@@ -82,7 +99,7 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
         kept = []
         for code in found.codes:
             if request.deny.has_hash(keccak256(code.data).hex()):
-                found.problems.append(make_problem("denied", origins[code.sha256], _denied_text(code.labels[0])))
+                found.note(make_problem("denied", origins[code.sha256], _denied_text(code.labels[0])))
             else:
                 kept.append(code)
         found.codes = kept
@@ -92,7 +109,7 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
         limit = len(ranked) if request.limit is None else request.limit
         for code in ranked[limit:]:
             message = f"{code.labels[0]} is not among the {limit} most frequent codes (it occurs {code.heat} times)"
-            found.problems.append(make_problem("over_limit", origins[code.sha256], message))
+            found.note(make_problem("over_limit", origins[code.sha256], message))
         chosen = {code.sha256 for code in ranked[:limit]}
         found.codes = ranked[:limit] if request.rank else [code for code in found.codes if code.sha256 in chosen]
 

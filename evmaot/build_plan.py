@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from evmaot.build_inputs import Code, gather
+from evmaot.build_inputs import Code, Gathered, gather
 from evmaot.build_report import BuildRequest, UnitReport, UnitStatus
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
-from evmaot.inputs.source import Problem
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
 from evmaot.store.keys import unit_key
@@ -58,10 +57,7 @@ class Unit:
 class Plan:
     """Everything that was asked for."""
 
-    codes: int
-    undeployed: int
-    sources: int
-    problems: list[Problem]
+    inputs: Gathered
     units: list[Unit]
     """By key; with rank, the most frequent code first."""
     misses: list[Unit]
@@ -101,8 +97,7 @@ def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory 
             pass
         else:
             misses.append(unit)
-    undeployed = sum(code.is_undeployed for code in inputs.codes)
-    return Plan(len(inputs.codes), undeployed, inputs.sources, inputs.problems, units, misses)
+    return Plan(inputs, units, misses)
 
 
 def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:

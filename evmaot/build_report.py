@@ -196,6 +196,8 @@ class BuildReport:
     """By label, then key."""
     problems: list[Problem] = field(default_factory=list)
     """Of inputs."""
+    problems_omitted: dict[str, int] = field(default_factory=dict)
+    """Problems beyond the first thousand of a name."""
     packs: list[PackReport] = field(default_factory=list)
     wall_seconds: float = 0.0
     interrupted: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,10 +85,14 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         request = _request(invocation, chosen, counting(items, show))
         if cluster is not None:
             request = replace(request, jobs=settings.jobs or cluster.threads)
+        start = time.perf_counter()
         request = replace(request, sources=gather(request))
+        reading_seconds = time.perf_counter() - start
         for options in profiles:
             request = replace(request, options=options)
             report = build(request, store, show.observe, executor=cluster.executor if cluster else None)
+            if not runs:
+                report.wall_seconds += reading_seconds
             run = BuildRun(request, report)
             runs.append(run)
             if run.report.interrupted or (request.fail_fast and run.report.is_partial):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evmaot.build_report import PackReport, UnitReport, UnitStatus
+from evmaot.build_report import BuildReport, PackReport, UnitReport, UnitStatus
 from evmaot.cli.build_runs import BuildOptions, BuildRun
 from evmaot.cli.failures import say
 from evmaot.cli.invocation import Invocation
@@ -132,6 +132,7 @@ def document(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOpti
         "sources": first.report.sources,
         "distinct_codes": first.report.distinct_codes,
         "undeployed": first.report.undeployed,
+        "problems_omitted": first.report.problems_omitted,
         "contract_forks": sum(report.contract_forks for report in reports),
         "counts": {status.value: sum(report.count(status) for report in reports) for status in UnitStatus},
         "forks_served": {str(forks): number for forks, number in served(units).items()},
@@ -153,8 +154,9 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
     elif chosen.only_plans and not output.as_json:
         _planned_table(invocation, [unit for run in runs for unit in run.report.units])
     errors = [problem_error(item) for item in report.problems if item.severity == "error"]
-    _failures(invocation, [*errors, *(unit_error(unit) for run in runs for unit in run.report.failed)])
-    _skipped(invocation, [item for item in report.problems if item.severity != "error"], is_all=not report.sources)
+    omitted = {code: n for code, n in report.problems_omitted.items() if any(e.reference == code for e in errors)}
+    _failures(invocation, [*errors, *(unit_error(unit) for run in runs for unit in run.report.failed)], omitted)
+    _skipped(invocation, report)
     if not report.sources:
         output.say("the inputs hold no contract to compile")
         return
@@ -190,24 +192,27 @@ def _ending(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptio
         output.say(f"nothing to do: the store has all {stored}", style="green")
 
 
-def _failures(invocation: Invocation, errors: list[EvmaotError]) -> None:
+def _failures(invocation: Invocation, errors: list[EvmaotError], omitted: Mapping[str, int]) -> None:
     for error in errors[:MOST_FAILURES]:
         say(error, invocation.output)
     rest = Counter(error.reference for error in errors[MOST_FAILURES:])
+    rest.update(omitted)
     for reason, number in rest.most_common():
         invocation.output.warn(f"error: {number:,} more [{reason}]", style="error")
     if rest:
         invocation.output.warn("hint: --json or --report FILE has them all")
 
 
-def _skipped(invocation: Invocation, problems: list[Problem], *, is_all: bool) -> None:
+def _skipped(invocation: Invocation, report: BuildReport) -> None:
     """What is rightly not compiled, by reason; each where nothing else was there."""
+    problems = [item for item in report.problems if item.severity != "error"]
     if not problems:
         return
-    output = invocation.output
+    output, is_all = invocation.output, not report.sources
     reasons = Counter(problem.code for problem in problems)
+    reasons.update({code: number for code, number in report.problems_omitted.items() if code in reasons})
     text = ", ".join(f"{number:,} {code}" for code, number in reasons.most_common())
-    output.say(f"skipped {len(problems):,}: {text}")
+    output.say(f"skipped {reasons.total():,}: {text}")
     for index, problem in enumerate(problems):
         text = f"skipped: {problem.message} ({problem.subject}) [{problem.code}]"
         if is_all and index < MOST_SKIPPED:

@@ -142,6 +142,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "sources": "count",
         "distinct_codes": "count",
         "undeployed": "count",
+        "problems_omitted": {"*": "count"},
         "contract_forks": "count",
         "counts": {"*": "count"},
         "forks_served": {"*": "count"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from evmaot.build import build
-from evmaot.build_inputs import Gathered, gather
+from evmaot.build_inputs import MAX_PROBLEMS, Gathered, gather
 from evmaot.errors import UsageError
 from evmaot.evm.keccak import keccak256
 from evmaot.inputs.deny import DenyList, read_deny_list
-from evmaot.inputs.source import ContractSource, Hole
+from evmaot.inputs.problems import make_problem
+from evmaot.inputs.source import ContractSource, Hole, Problem
 from tests.support.store_samples import open_store
 from tests.support.stub_toolchain import code, request, source, tools
 
@@ -102,6 +104,20 @@ def test_a_list_that_can_not_be_read_is_a_usage_error(tmp_path: Path, content: b
     with pytest.raises(UsageError) as caught:
         read_deny_list(path)
     assert caught.value.reference == "deny_list_unreadable"
+
+
+def test_problems_are_bounded_and_counted() -> None:
+    def problems() -> Iterator[Problem]:
+        for number in range(MAX_PROBLEMS + 5):
+            yield make_problem("delegation", f"dump#{number}", "a delegation")
+        yield make_problem("odd_hex", "dump#x", "an odd number of digits")
+
+    found = gather(request(*problems(), source(1)))
+    assert len(found.problems) == MAX_PROBLEMS + 1
+    assert dict(found.omitted) == {"delegation": 5}
+    report = build(replace(request(dry_run=True), sources=found), None, tools=tools())
+    assert report.is_partial
+    assert report.problems_omitted == {"delegation": 5}
 
 
 def test_code_that_lacks_what_deployment_writes_is_counted() -> None:
