@@ -36,6 +36,8 @@ from evmaot.worker_process import (
 
 _MAX_START_FAILURES: Final = 3
 _MAX_ATTEMPTS: Final = 3
+_LONGEST_BEGIN_SECONDS: Final = 30.0
+"""A worker that has not even taken its job by then is stopped, or starved: another one gets it."""
 _LONGEST_SELECT_SECONDS: Final = 3600.0
 """The kernel takes no more than some weeks."""
 _MEMORY_WORDS: Final = ("out of memory", "bad_alloc", "cannot allocate memory", "memoryerror")
@@ -245,7 +247,7 @@ class WorkerPool:
         worker.begun = False
         if worker.ready:
             worker.started = time.monotonic()
-            worker.deadline = worker.started + job.limits.timeout_seconds
+            worker.deadline = worker.started + min(job.limits.timeout_seconds, _LONGEST_BEGIN_SECONDS)
 
     def _died_before(self, worker: WorkerHandle, job: Job) -> None:
         """A worker was gone before it had the job: another one gets it, within reason."""
@@ -333,6 +335,8 @@ class WorkerPool:
                 continue
             if kind == "begun":
                 worker.begun = True
+                if worker.job is not None:
+                    worker.deadline = worker.started + worker.job.limits.timeout_seconds
                 continue
             job, worker.job = worker.job, None
             worker.jobs_done += 1

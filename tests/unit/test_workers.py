@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import evmaot.workers
 from evmaot.errors import CompilerBug, EvmaotError
 from evmaot.workers import JobResult, WorkerLimits, WorkerPool
 from tests.support.fixtures import REPOSITORY
@@ -234,6 +235,16 @@ def test_a_worker_that_somebody_stops_is_replaced(is_waiting: bool) -> None:
         else:
             assert reasons(run(pool, ("kill", int(signal.SIGSTOP)), ("echo", 2))) == ["compile_timeout", None]
         assert pool.statistics.restarts == 1
+
+
+def test_a_stopped_worker_does_not_hold_a_long_job_up(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job may take a minute; that it was not even begun is known earlier."""
+    monkeypatch.setattr(evmaot.workers, "_LONGEST_BEGIN_SECONDS", 0.5)
+    run(pool, ("echo", 1))
+    os.kill(pool.process_ids[0], signal.SIGSTOP)
+    start = time.monotonic()
+    assert reasons(run(pool, ("echo", 2))) == [None]
+    assert time.monotonic() - start < LIMITS.timeout_seconds
 
 
 def test_a_fork_waits_for_a_process_that_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
