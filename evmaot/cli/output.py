@@ -28,6 +28,8 @@ class Column:
     """Aligned to the right, for numbers."""
     shrinks: bool = False
     """Cut with an ellipsis where a terminal is too narrow."""
+    least: int = 8
+    """Not cut below this as long as another column can be left out instead."""
     drop_rank: int = 0
     """Left out where a terminal is still too narrow, the highest first; 0: never."""
 
@@ -190,7 +192,7 @@ def fitting_columns(
     left_out: list[str] = []
     while width is not None:
         chosen = [columns[index] for index in kept]
-        widths = column_widths(chosen, [[row[index] for index in kept] for row in rows], width)
+        widths = column_widths(chosen, [[row[index] for index in kept] for row in rows], width, keep_least=True)
         rank, worst = max((columns[index].drop_rank, index) for index in kept)
         if sum(widths) + 2 * (len(widths) - 1) <= width or not rank:
             break
@@ -199,19 +201,25 @@ def fitting_columns(
     return kept, left_out
 
 
-def column_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
-    """Width of each column; where they exceed `width`, the shrinking ones give way, widest first, down to 8."""
+def column_widths(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None, *, keep_least: bool = False
+) -> list[int]:
+    """Width of each column; where they exceed `width`, the shrinking ones give way, widest first, down to 8.
+
+    With `keep_least`, none is made smaller than its `least`.
+    """
     widths = [max([len(column.title), *(len(row[index]) for row in rows)]) for index, column in enumerate(columns)]
     if width is None:
         return widths
     excess = sum(widths) + 2 * (len(widths) - 1) - width
     while excess > 0:
-        candidates = [index for index, column in enumerate(columns) if column.shrinks and widths[index] > 8]
+        floors = [column.least if keep_least else 8 for column in columns]
+        candidates = [index for index, column in enumerate(columns) if column.shrinks and widths[index] > floors[index]]
         if not candidates:
             break
         widest = max(candidates, key=lambda index: widths[index])
         others = [widths[index] for index in candidates if index != widest]
-        cut = min(excess, max(1, widths[widest] - max([8, *others])))
+        cut = min(excess, max(1, widths[widest] - max([floors[widest], *others])))
         widths[widest] -= cut
         excess -= cut
     return widths

@@ -309,6 +309,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "left_over": _USAGE,
         "pins": ["text"],
         "disk": {"total_bytes": "bytes", "free_bytes": "bytes"},
+        "last_gc": "time?",
     },
     "preload": {
         "store": "text",

@@ -15,6 +15,8 @@ from evmaot.cli.output import counted, wrapped
 if TYPE_CHECKING:
     from evmaot.cli.checks import Check
 
+_NARROW = 60
+"""Columns below which a check's words go below its name."""
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
 
 
@@ -63,13 +65,14 @@ def _problem(check: Check) -> dict[str, str | None]:
 
 def _tell(invocation: Invocation, check: Check) -> None:
     output = invocation.output
-    indent = 20
     width = output.width()
+    indent = 20 if not width or width >= _NARROW else 4
     mark = output.styled(check.health.value.ljust(7), _STYLES[check.health.value])
-    pieces = wrapped(check.message, width - indent) if width else [check.message]
-    output.data(f"{mark} {check.name:<11} {pieces[0]}")
-    for piece in pieces[1:]:
+    lines = [check.message, *([f"hint: {check.hint}"] if check.hint else [])]
+    pieces = [piece for line in lines for piece in (wrapped(line, width - indent) if width else [line])]
+    if indent < 20:
+        output.data(f"{mark} {check.name}")
+    else:
+        output.data(f"{mark} {check.name:<11} {pieces.pop(0)}")
+    for piece in pieces:
         output.data(" " * indent + piece)
-    if check.hint:
-        for piece in wrapped(f"hint: {check.hint}", width - indent) if width else [f"hint: {check.hint}"]:
-            output.data(" " * indent + piece)

@@ -224,9 +224,9 @@ def _table(invocation: Invocation, candidates: Sequence[Candidate]) -> None:
         Column("PACK", drop_rank=4),
         Column("TIER", drop_rank=2),
         Column("TARGET", shrinks=True, drop_rank=3),
-        Column("SERVES", shrinks=True),
-        Column("LOADS", drop_rank=1),
-        Column("DIFFERS IN", shrinks=True),
+        Column("SERVES", shrinks=True, least=16),
+        Column("LOADS", shrinks=True, least=13, drop_rank=1),
+        Column("DIFFERS IN", shrinks=True, least=20),
     )
     rows = [
         (
@@ -235,7 +235,7 @@ def _table(invocation: Invocation, candidates: Sequence[Candidate]) -> None:
             one.entry.pack.profile.profile.tier,
             target_of(one.entry.pack.profile.profile),
             fork_ranges(served(one.entry.member)),
-            one.not_loadable or "yes",
+            (one.not_loadable or "yes").partition(":")[0],
             ", ".join(item.field for item in (*one.rules, *one.profile)) or "nothing",
         )
         for one in candidates

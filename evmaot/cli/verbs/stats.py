@@ -29,9 +29,11 @@ def command(invocation: Invocation) -> None:
     """Sum up what the store holds and takes.
 
     Contracts are distinct code hashes; a contract has an artifact for each profile and each set of rules that it was
-    compiled for. Stale artifacts are those that this version of evmaot would compile anew.
+    compiled for. For each fork: the artifacts that serve it, and those that were BUILT for it by name. Stale artifacts
+    are those that this version of evmaot would compile anew.
     """
     from evmaot.cli.stores import open_store, refusal_problems, warn_of_refusals
+    from evmaot.store.collection import last_collection
     from evmaot.store.usage import store_usage
 
     store = open_store(invocation)
@@ -47,6 +49,7 @@ def command(invocation: Invocation) -> None:
         **_totals(index),
         **_beside(usage),
         "disk": _disk(store.paths.root),
+        "last_gc": _time(last_collection(store.files)),
     }
     if invocation.output.as_json:
         invocation.output.document("stats", data, refusal_problems(index))
@@ -158,6 +161,12 @@ def _beside(usage: StoreUsage) -> dict[str, Any]:
     }
 
 
+def _time(seconds: float | None) -> str | None:
+    from evmaot.store.files import timestamp
+
+    return None if seconds is None else timestamp(seconds)
+
+
 def _disk(path: Path) -> dict[str, int]:
     disk = shutil.disk_usage(path)
     return {"total_bytes": disk.total, "free_bytes": disk.free}
@@ -174,7 +183,7 @@ def _tell(invocation: Invocation, data: dict[str, Any]) -> None:
         Column("PROFILE"),
         Column("TIER", drop_rank=2),
         Column("TARGET", shrinks=True, drop_rank=3),
-        Column("LOADS", shrinks=True),
+        Column("LOADS", shrinks=True, least=13),
         Column("STALE", shrinks=True, drop_rank=1),
         Column("ARTIFACTS", right=True),
         Column("PACKS", right=True, drop_rank=4),
@@ -187,7 +196,7 @@ def _tell(invocation: Invocation, data: dict[str, Any]) -> None:
                 row["profile"][:8],
                 row["tier"],
                 row["target"],
-                row["not_loadable"] or "yes",
+                (row["not_loadable"] or "yes").partition(":")[0],
                 row["stale"] or "no",
                 f"{row['artifacts']:,}",
                 f"{row['packs']:,}",
@@ -197,7 +206,11 @@ def _tell(invocation: Invocation, data: dict[str, Any]) -> None:
         ],
     )
     output.data("")
-    fork_columns = (Column("FORK"), Column("ARTIFACTS", right=True), Column("BUILT FOR IT", right=True))
+    fork_columns = (
+        Column("FORK", shrinks=True, least=17),
+        Column("ARTIFACTS", right=True),
+        Column("BUILT", right=True),
+    )
     output.table(fork_columns, _fork_cells(data["forks"]))
 
 
@@ -227,6 +240,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("stale", _amount(data["stale"]["artifacts"], "artifact", data["stale"]["size_bytes"])),
         ("pins", f"{len(data['pins'])} ({', '.join(data['pins'])})" if data["pins"] else "none"),
         ("failures", f"{data['failures']['count']:,} remembered{why}" if data["failures"]["count"] else "none"),
+        ("last gc", data["last_gc"] or "never"),
         ("quarantine", _amount(data["quarantine"]["count"], "pack", data["quarantine"]["size_bytes"])),
     ]
     for name, noun in (("unreferenced", "library"), ("left_over", "file")):
