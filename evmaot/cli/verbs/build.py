@@ -134,6 +134,8 @@ def _store(invocation: Invocation, *, create: bool) -> ArtifactDirectory | None:
 @contextlib.contextmanager
 def _announced_interrupt(invocation: Invocation) -> Iterator[list[int]]:
     """Say what happens on the first Ctrl-C or SIGTERM; both interrupt the build.  Yields the signals received."""
+    from evmaot.cli.root import Terminated
+
     received: list[int] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -141,7 +143,7 @@ def _announced_interrupt(invocation: Invocation) -> Iterator[list[int]]:
         if len(received) == 1:
             with contextlib.suppress(OSError):
                 invocation.output.warn("stopping: storing what is compiled; once more to stop at once")
-        raise KeyboardInterrupt
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield received
