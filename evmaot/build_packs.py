@@ -94,10 +94,7 @@ class Publisher:
     def _publish(self, ready: Sequence[Ready]) -> PublishedPack:
         start = time.perf_counter()
         profile = self._tools.profile
-        table = _table(self._tools, [item.unit for item in ready])
-        keys = hashlib.sha256("".join(item.unit.key for item in ready).encode()).hexdigest()
-        soname = f"evmaot-{keys[:16]}.so"
-        library = self._tools.link(table, [item.output.object_data for item in ready], soname)
+        library, soname, table = link_pack(self._tools, ready)
         linked = time.perf_counter()
         manifest = PackManifest(
             profile=profile.digest,
@@ -107,8 +104,7 @@ class Publisher:
             members=_members(ready),
         )
         check = partial(self._check, table) if self._tools.self_test is not None else None
-        codes = tuple(StoredCode(item.unit.code.data, item.unit.forks, item.unit.code.labels[0]) for item in ready)
-        path = self._store.publish_batch([NewPack(library, manifest, profile, check, codes)])[0]
+        path = self._store.publish_batch([NewPack(library, manifest, profile, check, codes_of(ready))])[0]
         sha256 = manifest.object.sha256
         done = time.perf_counter()
         report = PackReport(sha256, path, len(library), len(ready), linked - start, done - linked)
@@ -135,6 +131,19 @@ class Publisher:
                 cause=failure.cause,
                 hint="please report it with the bytecode",
             )
+
+
+def link_pack(tools: Toolchain, ready: Sequence[Ready]) -> tuple[bytes, str, LibraryTable]:
+    """The library of compiled units in the order of their keys, its soname and its table.  Raises LinkError."""
+    table = _table(tools, [item.unit for item in ready])
+    keys = hashlib.sha256("".join(item.unit.key for item in ready).encode()).hexdigest()
+    soname = f"evmaot-{keys[:16]}.so"
+    return tools.link(table, [item.output.object_data for item in ready], soname), soname, table
+
+
+def codes_of(ready: Sequence[Ready]) -> tuple[StoredCode, ...]:
+    """What the store keeps to compile the units again."""
+    return tuple(StoredCode(item.unit.code.data, item.unit.forks, item.unit.code.labels[0]) for item in ready)
 
 
 def _table(tools: Toolchain, units: Sequence[Unit]) -> LibraryTable:

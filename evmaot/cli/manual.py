@@ -88,6 +88,8 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "verify": (
         ("evmaot verify", "Hash every library and check every document:"),
         ("evmaot verify --level meta --json", "Documents only, for programs:"),
+        ("evmaot verify --repair", "Compile what is damaged again:"),
+        ("evmaot verify --level rebuild --sample 2", "Whether this compiler makes the very bytes of two libraries:"),
     ),
     "gc": (
         ("evmaot gc --dry-run", "What would be removed under the limits of the configuration:"),
@@ -193,6 +195,17 @@ Anything else is a miss with a named reason; the contract is then interpreted or
 """Hand-written sections of evmaot-store(5)."""
 
 VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "verify": {
+        "LEVELS": """\
+meta: documents, names, sizes, owners and modes. hash: the bytes of every library too. trust: owners and modes of
+everything in the store and of the directories above it, and whether its file system lets code run. elf: what a
+loader would follow in a library. Each does what those before it do.
+
+load: every library is loaded in another process, with limits, as the runtime does. rebuild: every pack of this
+compiler is compiled again from the bytecode that the store keeps, and compared byte for byte. exec: compiled code
+runs against the reference host on generated calls. These look at the libraries that passed the levels up to elf.
+""",
+    },
     "explain": {
         "REASONS": """\
 The look-up goes through these in order; the first that applies is the answer.

@@ -233,8 +233,10 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "contracts": "count",
         "size_bytes": "bytes",
         "errors": "count",
+        "unchecked": "count",
         "notes": "count",
         "execution": ("null", {"artifacts": "count", "calls": "count", "frames": "count"}),
+        "repairs": [{"subject": "text", "code": "text", "action": "text", "message": "text"}],
         "seconds": "seconds",
     },
     "gc": {

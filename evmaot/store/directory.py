@@ -134,12 +134,12 @@ class ArtifactDirectory:
             return False
         return status.st_size == pack.manifest.object.size
 
-    def verify(self, level: str = "hash") -> list[Finding]:
-        """Findings of level ``meta`` or ``hash``; errors and notes."""
+    def verify(self, level: str = "hash", only: Collection[Path] | None = None) -> list[Finding]:
+        """Findings of a level of `evmaot.store.verification`; `only` some manifests' libraries, or all."""
         from evmaot.store.verification import verify
 
         # Every manifest is read again: what is remembered is what is being judged.
-        return verify(self.files, IndexReader(self.files).read(), level)
+        return verify(self.files, IndexReader(self.files).read(), level, only)
 
     def failure(self, profile: Profile, unit_key: str) -> NegativeRecord | None:
         """Why a unit could not be compiled when it was tried last, None where nothing is remembered."""
@@ -282,14 +282,18 @@ class ArtifactDirectory:
 
     def quarantine(self, pack: Pack) -> list[Path]:
         """Move a damaged pack's manifest and library aside; answers their new paths.  Raises StoreError."""
+        return self.quarantine_files(pack.manifest.object.sha256, [pack.manifest_path, pack.object_path])
+
+    def quarantine_files(self, object_sha256: str, paths: Sequence[Path]) -> list[Path]:
+        """Move damaged files of a pack aside, in that order; answers their new paths.  Raises StoreError."""
         from evmaot.store.publication import quarantine_file
 
         moved: list[Path] = []
-        with self.exclusive_lock(), translated("quarantine a pack", pack.object_path):
-            for path in (pack.manifest_path, pack.object_path):
+        with self.exclusive_lock(), translated("quarantine a pack", paths[-1]):
+            for path in paths:
                 with contextlib.suppress(FileNotFoundError):
-                    moved.append(quarantine_file(self.files, path, pack.manifest.object.sha256))
-            self.files.sync_directories([pack.manifest_path.parent, self.paths.quarantine])
+                    moved.append(quarantine_file(self.files, path, object_sha256))
+            self.files.sync_directories([path.parent for path in paths] + [self.paths.quarantine])
         return moved
 
 

@@ -14,6 +14,8 @@ class Severity(str, Enum):
 
     ERROR = "error"
     """What is on disk is not what was published, or can't be used."""
+    UNCHECKED = "unchecked"
+    """Nobody knows: this machine or this version can't look."""
     NOTE = "note"
     """Allowed: an unreferenced or left-over file, which a sweep removes."""
 

@@ -86,6 +86,10 @@ class System:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
+    def forbids_execution(self, path: str) -> bool:
+        """Whether the file system of a path is mounted noexec."""
+        return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+
     def mkdir(self, path: str, mode: int = 0o700) -> None:
         """Make one directory."""
         os.mkdir(path, mode)

@@ -1,6 +1,8 @@
 """Verification: is what lies in a store what was published.
 
-Job: findings of level ``meta`` (documents, names, sizes, owners, modes) and ``hash`` (the bytes of every library).
+Job: findings of the levels that need bytes and names only: ``meta`` (documents, names, sizes, owners, modes), ``hash``
+(the bytes of every library), ``trust`` (who else could change the store) and ``elf`` (what a loader would follow);
+each does what those before it do.  What runs code is in `evmaot.verify`.
 Invariants: it changes nothing, and never stops at the first finding; an unreferenced or left-over file is a note and
 no damage.  May import: `evmaot.errors`, the store's lower modules.
 """
@@ -8,11 +10,12 @@ no damage.  May import: `evmaot.errors`, the store's lower modules.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 from evmaot.errors import EvmaotError, UsageError
+from evmaot.store.elf_rules import MAX_SPAN_BYTES, check_library
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import Pack, StoreIndex
@@ -20,12 +23,16 @@ from evmaot.store.negative import MAX_NEGATIVE_BYTES, parse_record
 from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
 from evmaot.store.pins import pin_findings
 from evmaot.store.removal import leftovers, unreferenced
+from evmaot.store.trust import trust_findings
 
-LEVELS: Final = ("meta", "hash")
+LEVELS: Final = ("meta", "hash", "trust", "elf")
 
 
-def verify(files: StoreFiles, index: StoreIndex, level: str) -> list[Finding]:
-    """All findings, in an order that depends on names only.  Raises UsageError ``unknown_level``."""
+def verify(files: StoreFiles, index: StoreIndex, level: str, only: Collection[Path] | None = None) -> list[Finding]:
+    """All findings, in an order that depends on names only.  Raises UsageError ``unknown_level``.
+
+    `only`: the manifests of the packs whose libraries are looked at; None: all.
+    """
     if level not in LEVELS:
         raise UsageError(
             "unknown_level",
@@ -39,23 +46,27 @@ def verify(files: StoreFiles, index: StoreIndex, level: str) -> list[Finding]:
         for f in index.refusals
     ]
     # Packs of several profiles may refer to one library; each is judged once.
-    judged: dict[Path, Finding | None] = {}
+    judged: set[Path] = set()
     for pack in index.packs:
-        if pack.object_path not in judged:
-            judged[pack.object_path] = _library(files, pack, level)
-            found = judged[pack.object_path]
-            if found is not None:
-                findings.append(found)
-    for look in (_duplicates(files, index), _strays(files), _records(files), _pins(files, index)):
+        if pack.object_path in judged or (only is not None and pack.manifest_path not in only):
+            continue
+        judged.add(pack.object_path)
+        found = _library(files, pack, LEVELS.index(level))
+        if found is not None:
+            findings.append(found)
+    looks = [_duplicates(files, index), _strays(files), _records(files), _pins(files, index)]
+    if LEVELS.index(level) >= LEVELS.index("trust"):
+        looks.append(trust_findings(files))
+    for look in looks:
         try:
             findings += look
         except EvmaotError as error:
             path = str(error.context.get("path", files.paths.root))
             findings.append(Finding(error.reference, files.subject(Path(path)), error.cause or error.message))
-    return findings
+    return list(dict.fromkeys(findings))
 
 
-def _library(files: StoreFiles, pack: Pack, level: str) -> Finding | None:
+def _library(files: StoreFiles, pack: Pack, depth: int) -> Finding | None:
     path, record = pack.object_path, pack.manifest.object
     subject = files.subject(path)
     try:
@@ -68,16 +79,22 @@ def _library(files: StoreFiles, pack: Pack, level: str) -> Finding | None:
             if stat.S_IMODE(status.st_mode) & 0o222:
                 message = f"the library can be written to: mode {stat.S_IMODE(status.st_mode):04o}"
                 return Finding("library_writable", subject, message)
-        if level == "hash":
+        if depth >= LEVELS.index("hash"):
             sha256, _ = files.sha256(path)
             if sha256 != record.sha256:
                 return Finding("hash_mismatch", subject, f"the library's SHA-256 is {sha256}")
+        if depth >= LEVELS.index("elf"):
+            rule = check_library(
+                files.read(path, MAX_SPAN_BYTES), architecture=pack.profile.profile.target.architecture
+            )
+            if rule is not None:
+                return Finding(f"elf_rule:{rule}", subject, "the library breaks a rule for what may be loaded")
     except FileNotFoundError:
         return Finding("library_missing", subject, f"{files.subject(pack.manifest_path)} refers to it")
     except EvmaotError as error:
         return Finding(error.reference, subject, error.cause or error.message)
     except OSError as error:
-        return Finding("unreadable", subject, error.strerror or str(error))
+        return Finding("unreadable", subject, error.strerror or str(error), Severity.UNCHECKED)
     return None
 
 

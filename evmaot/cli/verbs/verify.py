@@ -1,42 +1,46 @@
 """`evmaot verify`: is what lies in the store what was published.
 
-Job: render the store's findings; exit 4 for an error among them.  Invariant: changes nothing.
-May import: `evmaot.store`, `evmaot.cli`, click.
+Job: render the findings of `evmaot.verify`, repair where asked; exit 4 for damage, 5 where others could have changed
+the store, 6 where something could not be checked.  Invariant: without --repair it changes nothing.
+May import: `evmaot.verify`, `evmaot.repair`, `evmaot.hosts.exec_check`, `evmaot.store`, `evmaot.cli`, click.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
-from evmaot.cli.options import fork_option
-from evmaot.cli.output import Output, counted, human_seconds, human_size
+from evmaot.cli.options import StoredName, fork_option
+from evmaot.cli.output import counted, human_seconds, human_size
 from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
-    from evmaot.evm.forks import Fork
     from evmaot.hosts.exec_check import ExecutionReport
+    from evmaot.repair import Repair
     from evmaot.store.directory import ArtifactDirectory
     from evmaot.store.findings import Finding
+    from evmaot.store.index import Pack
 
-CORRUPTION = 4
-"""Exit code when something is wrong."""
+CORRUPTION, UNTRUSTED, UNCHECKED = 4, 5, 6
+"""Exit codes when something is wrong, the gravest first."""
+LEVEL_NAMES = ("meta", "hash", "trust", "elf", "load", "rebuild", "exec")
+"""Those of `evmaot.verify.LEVELS`, which is imported when something is verified."""
 
 
 @click.command("verify", cls=Verb)
+@click.argument("what", required=False, type=StoredName("packs", "profiles"))
+@click.option("--level", type=click.Choice(LEVEL_NAMES), default="hash", show_default=True, help="How thoroughly.")
 @click.option(
-    "--level",
-    type=click.Choice(["meta", "hash", "exec"]),
-    default="hash",
-    show_default=True,
-    help="meta: documents, names, sizes, owners, modes. hash: the bytes of every library too. "
-    "exec: that too, and results of the code against EELS's interpreter.",
+    "--sample", type=click.IntRange(min=1), metavar="N", help="N libraries by chance; exec: N codes by --seed."
 )
-@click.option("--sample", type=click.IntRange(min=1), help="exec: so many of the codes, chosen by --seed; all without.")
+@click.option("--repair", "repairs", is_flag=True, help="Compile again what is damaged, or move it aside.")
+@click.option("-j", "--jobs", type=click.IntRange(min=0), default=0, metavar="N", help="Workers; 0: one per CPU.")
 @click.option("--seed", type=int, default=1, show_default=True, help="exec: of the sample and of the generated calls.")
 @click.option(
     "--calls", type=click.IntRange(min=1), default=8, show_default=True, help="exec: generated calls of each artifact."
@@ -51,98 +55,177 @@ CORRUPTION = 4
 def command(
     invocation: Invocation,
     context: click.Context,
+    what: str | None,
     level: str,
     sample: int | None,
-    seed: int,
-    calls: int,
-    recorded: tuple[Path, ...],
-    fork: Fork | None,
+    repairs: bool,
+    jobs: int,
+    **execution_options: Any,
 ) -> None:
     """Check what is on disk against what was published.
 
-    Each finding is a line: the place in the store, what is wrong, and a code. Notes are allowed things, such as a file
-    left by an interrupted build. Exit status 4 means that something is damaged; the runtime refuses it by itself, and a
-    build replaces it after it was cleared.
+    WHAT is a pack, a profile, a code hash (0x...) or a glob of labels; without it, everything is checked. Each finding
+    is a line: the place in the store, what is wrong, and a code. Notes are allowed things, such as a file left by an
+    interrupted build.
+
+    --repair compiles what is damaged again, from the bytecode that the store keeps, and puts it in the place of the
+    damaged file, which goes to quarantine. What cannot be compiled again is moved aside; the runtime refuses it anyway.
 
     Level exec (extra evmaot[eels]) runs the stored code on generated calls and on recorded transactions, and compares
     each frame's gas, output, logs and state with EELS's interpreter. A wrong result is of the compiler, not of the
-    disk: the runtime would use that code. The bytecode comes from the packs themselves.
+    disk: the runtime would use that code, and no repair helps. The bytecode comes from the packs themselves.
     """
-    from evmaot.cli.stores import finding_problem, open_store
+    from evmaot.cli.exec_level import executed
+    from evmaot.cli.stores import open_store
+    from evmaot.verify import verify
+
+    start = time.monotonic()
+    store = open_store(invocation)
+    packs = _meant(store, what)
+    jobs = jobs or len(os.sched_getaffinity(0))
+
+    def look() -> list[Finding]:
+        # The sample of exec is one of codes.
+        libraries = None if level == "exec" else sample
+        return verify(store, level, packs=packs, sample=libraries, jobs=jobs, progress=invocation.output.detail)
+
+    findings, done = look(), []
+    if repairs:
+        from evmaot.repair import repair
+
+        done = repair(store, findings, jobs=jobs)
+        if done:
+            # What was chosen by chance is looked at by name now.
+            packs, sample = _again(store, packs, findings), None
+            findings = look()
+    execution = None
+    if level == "exec":
+        execution = executed(invocation, store, sample, **execution_options)
+        findings += execution.findings
+    totals = _totals(store, packs, None if level == "exec" else sample)
+    _render(invocation, level, totals, findings, done, execution, time.monotonic() - start)
+    context.exit(exit_code(findings))
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """0, or what the gravest finding means."""
+    from evmaot.store.findings import Severity
+    from evmaot.store.trust import is_untrusted
+
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if any(not is_untrusted(finding) for finding in errors):
+        return CORRUPTION
+    if errors:
+        return UNTRUSTED
+    return UNCHECKED if any(finding.severity is Severity.UNCHECKED for finding in findings) else 0
+
+
+def _meant(store: ArtifactDirectory, what: str | None) -> list[Pack] | None:
+    """The packs that a person means; None: all.  Raises UsageError ``nothing_matches``."""
+    if what is None:
+        return None
+    from evmaot.cli.listing import find
+
+    index = store.index()
+    found = find(index, what)
+    profiles = {profile.digest for profile in found.profiles}
+    meant = {pack.manifest_path: pack for pack in found.packs}
+    meant |= {entry.pack.manifest_path: entry.pack for entry in found.members}
+    meant |= {pack.manifest_path: pack for pack in index.packs if pack.manifest.profile in profiles}
+    if not meant:
+        hint = "evmaot ls lists what there is"
+        raise UsageError("nothing_matches", f"nothing in the store is called {what!r}", hint=hint)
+    return list(meant.values())
+
+
+def _again(store: ArtifactDirectory, packs: list[Pack] | None, findings: Sequence[Finding]) -> list[Pack] | None:
+    """What to look at after a repair: the same packs as far as they are still there, and those that had a finding."""
+    if packs is None:
+        return None
+    names = {pack.manifest_path for pack in packs}
+    subjects = {finding.subject for finding in findings}
+    return [p for p in store.packs() if p.manifest_path in names or store.files.subject(p.object_path) in subjects]
+
+
+def _totals(store: ArtifactDirectory, packs: list[Pack] | None, sample: int | None) -> dict[str, int]:
+    chosen = store.packs() if packs is None else packs
+    return {
+        "packs": min(len(chosen), sample or len(chosen)),
+        "contracts": sum(len(pack.manifest.members) for pack in chosen),
+        "size_bytes": sum(pack.manifest.object.size for pack in chosen),
+    }
+
+
+def _render(
+    invocation: Invocation,
+    level: str,
+    totals: dict[str, int],
+    findings: Sequence[Finding],
+    done: Sequence[Repair],
+    execution: ExecutionReport | None,
+    seconds: float,
+) -> None:
+    from evmaot.cli.exec_level import execution_data, say_execution, say_wrong_results
+    from evmaot.cli.stores import finding_problem
     from evmaot.store.findings import Severity
 
     output = invocation.output
-    start = time.monotonic()
-    store = open_store(invocation)
-    findings = store.verify("hash" if level == "exec" else level)
-    execution = None
-    if level == "exec":
-        execution = _executed(invocation, store, sample, seed, calls, recorded, fork)
-        findings += execution.findings
-    seconds = time.monotonic() - start
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    packs = store.packs()
-    totals = {
-        "packs": len(packs),
-        "contracts": sum(len(pack.manifest.members) for pack in packs),
-        "size_bytes": sum(pack.manifest.object.size for pack in packs),
-        "errors": len(errors),
-        "notes": len(findings) - len(errors),
-    }
+    by_severity = {kind: [finding for finding in findings if finding.severity is kind] for kind in Severity}
+    errors, unchecked = by_severity[Severity.ERROR], by_severity[Severity.UNCHECKED]
     if output.as_json:
-        ran = None
-        if execution is not None:
-            ran = {"artifacts": execution.artifacts, "calls": execution.calls, "frames": execution.frames}
-        data = {"level": level, **totals, "execution": ran, "seconds": round(seconds, 3)}
+        data: dict[str, Any] = {
+            "level": level,
+            **totals,
+            "errors": len(errors),
+            "unchecked": len(unchecked),
+            "notes": len(by_severity[Severity.NOTE]),
+            "repairs": [
+                {"subject": item.subject, "code": item.code, "action": item.action, "message": item.message}
+                for item in done
+            ],
+            "execution": None if execution is None else execution_data(execution),
+            "seconds": round(seconds, 3),
+        }
         output.document("verify", data, [finding_problem(finding) for finding in findings], ok=not errors)
-    else:
+    for item in done:
+        output.say(f"{item.action}: {item.subject} [{item.code}]: {item.message}")
+    if not output.as_json:
         for finding in findings:
-            if finding.severity is Severity.ERROR or output.verbosity:
+            if finding.severity is not Severity.NOTE or output.verbosity:
                 output.data(f"{finding.severity.value}: {finding.subject}: {finding.message} [{finding.code}]")
     if execution is not None:
-        ran_text = f"{counted(execution.calls, 'call')} of {counted(execution.artifacts, 'artifact')}"
-        output.say(f"ran {ran_text} beside EELS's interpreter, {counted(execution.frames, 'frame')} compared")
+        say_execution(output, execution)
+        say_wrong_results(output, execution)
     checked = f"{counted(totals['packs'], 'pack')} with {counted(totals['contracts'], 'artifact')}"
     size = f" ({human_size(totals['size_bytes'])})" if level != "meta" else ""
-    output.say(f"checked {checked}{size} in {human_seconds(seconds)}")
-    if totals["notes"] and not output.verbosity:
-        output.say(f"{counted(totals['notes'], 'note')}; -v shows them")
-    if errors:
-        _say_errors(output, errors)
-        context.exit(CORRUPTION)
-    output.say("no damage found", style="green")
+    output.say(f"checked {checked}{size} in {human_seconds(seconds)}, level {level}")
+    notes = len(by_severity[Severity.NOTE])
+    if notes and not output.verbosity:
+        output.say(f"{counted(notes, 'note')}; -v shows them")
+    _conclude(invocation, findings, errors, unchecked, repaired=bool(done))
 
 
-def _say_errors(output: Output, errors: list[Finding]) -> None:
-    wrong = [finding for finding in errors if finding.code == "wrong_result"]
-    if wrong:
-        output.warn(f"error: {counted(len(wrong), 'wrong result')} of stored code [wrong_result]", style="error")
-        output.warn("effect: the runtime uses that code: whoever reads this store computes wrong results")
-        output.warn("hint: evmaot clear the named artifacts now, and report them with the finding")
-    if len(errors) > len(wrong):
-        damaged = counted(len(errors) - len(wrong), "damaged part")
-        output.warn(f"error: {damaged} in the store [corruption]", style="error")
+def _conclude(
+    invocation: Invocation,
+    findings: Sequence[Finding],
+    errors: Sequence[Finding],
+    unchecked: Sequence[Finding],
+    *,
+    repaired: bool,
+) -> None:
+    output = invocation.output
+    code = exit_code(findings)
+    damaged = [finding for finding in errors if finding.code != "wrong_result"]
+    if code == CORRUPTION and damaged:
+        output.warn(f"error: {counted(len(damaged), 'damaged part')} in the store [corruption]", style="error")
         output.warn("effect: what is damaged is never loaded; everything else is")
-        output.warn("hint: evmaot clear --all, then evmaot build makes the store again")
-
-
-def _executed(
-    invocation: Invocation, store: ArtifactDirectory, sample: int | None, seed: int, calls: int,
-    recorded: tuple[Path, ...], fork: Fork | None,
-) -> ExecutionReport:  # fmt: skip
-    """What running the stored code says."""
-    try:
-        from evmaot.hosts.exec_check import check_execution, stored_codes
-    except ModuleNotFoundError as error:
-        hint = "pip install 'evmaot[eels]'"
-        text = "level exec compares with EELS, which is not installed"
-        raise UsageError("eels_missing", text, cause=str(error), hint=hint) from error
-    from evmaot.evm.forks import DEFAULT_FORK
-    from evmaot.hosts.recorded import read_recorded
-
-    codes, lacking = stored_codes(store, sample, seed)
-    if lacking:
-        text = f"warning: the bytecode of {counted(lacking, 'artifact')} is not in the store; only --recorded runs them"
-        invocation.output.warn(text, style="yellow")
-    tests = [test for path in recorded for test in read_recorded(path, fork.name if fork else DEFAULT_FORK)]
-    return check_execution(store, codes, tests, calls=calls, seed=seed)
+        if not repaired:
+            output.warn("hint: evmaot verify --repair compiles it again, or moves it aside")
+    elif code == UNTRUSTED:
+        output.warn(f"error: {counted(len(errors), 'part')} that others can change [untrusted]", style="error")
+        output.warn("effect: whoever can write there runs code as whoever loads it; what is untrusted is not loaded")
+        output.warn("hint: take the permission from others (chmod go-w), or use another store")
+    if unchecked:
+        output.warn(f"warning: {counted(len(unchecked), 'part')} could not be checked here [unchecked]", style="yellow")
+    if code == 0:
+        output.say("no damage found", style="green")
