@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,17 +59,19 @@ def build(
     store: ArtifactDirectory | None,
     observer: Observer | None = None,
     *,
+    layers: Sequence[ArtifactDirectory] = (),
     tools: Toolchain | None = None,
     executor: Executor | None = None,
 ) -> BuildReport:
-    """Compile what the store lacks of the request, and publish it.
+    """Compile what the store and the layers below it lack of the request, and publish it to the store.
 
     `executor` compiles in the place of worker processes, `request.jobs` units at a time; its workers import evmaot.
 
-    `store` may be None in a dry run: then nothing is there yet.  Problems of inputs and failures of units are in the
-    report.  Raises UsageError (``bad_build_option``, ``unknown_linker``, ``linker_not_found``), StoreError and
-    BusyError (the store can't be written), EvmaotError ``worker_start_failed``.  KeyboardInterrupt ends the build
-    with what is ready published and `interrupted` set; a second one is raised.
+    `store` may be None in a dry run: then nothing is there yet.  Nothing is written to a layer.  Problems of inputs
+    and failures of units are in the report.  Raises UsageError (``bad_build_option``, ``unknown_linker``,
+    ``linker_not_found``), StoreError and BusyError (the store can't be written), EvmaotError
+    ``worker_start_failed``.  KeyboardInterrupt ends the build with what is ready published and `interrupted` set; a
+    second one is raised.
     """
     start = time.perf_counter()
     check_request(request)
@@ -78,7 +81,7 @@ def build(
     report = BuildReport(tools.profile.short, tools.profile.digest, dry_run=request.dry_run)
     with contextlib.nullcontext() if store is None else store.shared_lock():
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
-        plan = make_plan(request, tools, store, index)
+        plan = make_plan(request, tools, store, index, layers)
         _tell_inputs(plan.inputs, report)
         report.units = sorted((unit.report for unit in plan.units), key=lambda unit: (unit.label, unit.unit_key))
         if store is not None and not request.dry_run:

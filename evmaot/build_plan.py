@@ -9,7 +9,7 @@ its manifest knows both.  May import: `evmaot.build_inputs`, `evmaot.build_repor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,16 +81,23 @@ def check_request(request: BuildRequest) -> None:
         raise UsageError("bad_build_option", wrong)
 
 
-def make_plan(request: BuildRequest, tools: Toolchain, store: ArtifactDirectory | None, index: StoreIndex) -> Plan:
-    """Units of the request, looked up in the store."""
+def make_plan(
+    request: BuildRequest,
+    tools: Toolchain,
+    store: ArtifactDirectory | None,
+    index: StoreIndex,
+    layers: Sequence[ArtifactDirectory] = (),
+) -> Plan:
+    """Units of the request, looked up in the store and in the layers below it."""
     inputs = gather(request)
     units = sorted(_units(request.forks, tools, index, inputs.codes), key=lambda unit: unit.key)
     if request.rank:
         units.sort(key=lambda unit: -unit.code.heat)
-    lookup = Lookup(tools, store, index)
+    lookups = [Lookup(tools, store, index)]
+    lookups += [Lookup(tools, layer, layer.index([tools.profile.short])) for layer in layers]
     misses = []
     for unit in units:
-        found = None if request.force else lookup.find(unit)
+        found = None if request.force else next(filter(None, (lookup.find(unit) for lookup in lookups)), None)
         if found is not None:
             mark_cached(unit, found)
         elif not (request.force or store is None) and _known_to_fail(request, tools, store, unit):

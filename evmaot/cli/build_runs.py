@@ -21,6 +21,7 @@ from evmaot.build_report import BuildReport, BuildRequest
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.node import node_contracts
 from evmaot.cli.progress import counting, display
+from evmaot.cli.stores import open_layers
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.config import Settings
 from evmaot.errors import UsageError
@@ -81,6 +82,7 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         for tier, target in itertools.product(settings.tiers, settings.targets)
     )
     runs: list[BuildRun] = []
+    layers = open_layers(invocation)
     with _cluster(settings, chosen) as cluster, display(invocation.output) as show:
         request = _request(invocation, chosen, counting(items, show))
         if cluster is not None:
@@ -90,7 +92,8 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         reading_seconds = time.perf_counter() - start
         for options in profiles:
             request = replace(request, options=options)
-            report = build(request, store, show.observe, executor=cluster.executor if cluster else None)
+            executor = cluster.executor if cluster else None
+            report = build(request, store, show.observe, layers=layers, executor=executor)
             if not runs:
                 report.wall_seconds += reading_seconds
             run = BuildRun(request, report)

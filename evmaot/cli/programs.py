@@ -50,14 +50,17 @@ class RunPrograms:
         return self._compiler.statistics.compile_seconds
 
     def _open(self) -> ResidentPrograms | None:
-        if not (self._invocation.settings.store / "STORE").exists():
+        settings = self._invocation.settings
+        stores = [path for path in (settings.store, *settings.store_layers) if (path / "STORE").exists()]
+        if not stores:
             return None
         # What the runtime leaves out is no matter here: it is compiled instead.  -v tells the reasons.
         log = logging.getLogger("evmaot.runtime")
         log.handlers = [logging.StreamHandler() if self._invocation.output.verbosity else logging.NullHandler()]
         resident = ResidentPrograms()
         try:
-            resident.add_store(self._invocation.settings.store, preload=Preload.LAZY)
+            for path in stores:
+                resident.add_store(path, preload=Preload.LAZY)
         except StoreError as error:
             from evmaot.cli import failures
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evmaot.cli import failures
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.output import counted
 from evmaot.errors import StoreError
@@ -27,6 +28,21 @@ def open_store(invocation: Invocation, *, create: bool = False) -> ArtifactDirec
         read_only=settings.read_only,
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
+
+
+def open_layers(invocation: Invocation) -> list[ArtifactDirectory]:
+    """The stores below that of the settings, opened to be read; one that can't be used is said and left out."""
+    settings = invocation.settings
+    layers: list[ArtifactDirectory] = []
+    for path in settings.store_layers:
+        try:
+            layers.append(
+                ArtifactDirectory.open(path, read_only=True, lock_timeout_seconds=settings.lock_timeout_seconds)
+            )
+        except StoreError as error:
+            error.context["effect"] = "the layer is left out"
+            failures.say(error, invocation.output, "warning")
+    return layers
 
 
 def index_or_empty(invocation: Invocation) -> StoreIndex:

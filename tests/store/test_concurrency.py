@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import random
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.support.fixtures import REPOSITORY
 from tests.support.scale import scaled
 from tests.support.store_samples import errors, open_store, sha
 
-KILLS = scaled(12)
+KILLS = scaled(500)
 
 
 def start_writer(root: Path, name: str) -> subprocess.Popen[str]:
@@ -66,22 +65,15 @@ def test_writers_and_a_remover_leave_a_sound_store(tmp_path: Path) -> None:
     assert store.index()
 
 
-def test_a_storm_of_kills_leaves_a_sound_store(tmp_path: Path) -> None:
-    """Writers die at random moments, in the middle of any call."""
-    store = open_store(tmp_path / "s")
-    chance = random.Random(20261122)
-    for kill in range(KILLS):
-        writer = start_writer(store.paths.root, f"w{kill % 3}")
-        progress(writer, 1)
-        # A random number of the writer's lines from now: moments of its work, not of the clock.
-        progress(writer, chance.randrange(4))
-        for _ in range(chance.randrange(2000)):
-            os.sched_yield()
-        end(writer)
-        require_sound(store)
-    store.sweep()
-    assert {finding.code for finding in store.verify("hash")} <= {"duplicate_member"}
-    assert store.index().by_code_hash(sha("hash of shared-0"))
+def test_a_storm_of_kills_loses_nothing(tmp_path: Path) -> None:
+    """P3 and P4: 500 kills of writers, collectors and loaders, at random system calls (`store_storm` says the rest)."""
+    command = [sys.executable, "-m", "tests.support.store_storm", str(tmp_path / "s"), str(KILLS), "20261122"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["kills"] >= KILLS
+    assert figures["kept"] > KILLS / 10
+    assert set(figures["by_role"]) == {"write", "collect_and_clear", "load"}
 
 
 def test_a_unit_is_locked_by_one_at_a_time(tmp_path: Path) -> None:

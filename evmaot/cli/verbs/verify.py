@@ -55,6 +55,7 @@ LEVEL_NAMES = ("meta", "hash", "trust", "elf", "load", "rebuild", "exec")
 def command(
     invocation: Invocation,
     context: click.Context,
+    /,
     what: str | None,
     level: str,
     sample: int | None,
