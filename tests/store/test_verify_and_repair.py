@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,13 +98,13 @@ def test_a_library_that_breaks_a_rule_is_found_though_its_hash_is_right(tmp_path
     assert [finding.code.partition(":")[0] for finding in store.verify("elf")] == ["elf_rule"]
 
 
-def foreign(store: ArtifactDirectory, **changes: object) -> None:
+def foreign(store: ArtifactDirectory, **changes: Any) -> None:
     """The same library under a profile of another compiler, machine or processor."""
     import hashlib
     from dataclasses import replace
 
     found = store.packs()[0]
-    other = replace(found.profile.profile, **changes)  # type: ignore[arg-type]
+    other = replace(found.profile.profile, **changes)
     manifest = replace(found.manifest, profile=other.digest)
     data = found.object_path.read_bytes()
     assert hashlib.sha256(data).hexdigest() == manifest.object.sha256
@@ -120,7 +121,7 @@ def foreign(store: ArtifactDirectory, **changes: object) -> None:
     ],
 )
 def test_what_cannot_be_judged_here_is_unchecked_and_not_good(
-    store: ArtifactDirectory, changes: dict[str, object], level: str, code: str
+    store: ArtifactDirectory, changes: dict[str, Any], level: str, code: str
 ) -> None:
     foreign(store, **changes)
     findings = verify(store, level)
