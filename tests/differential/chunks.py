@@ -41,6 +41,8 @@ class Chunk:
     """One batch of so many is of the optimised tier; 1: all, 0: none."""
     skipped: frozenset[str] = frozenset()
     """Worlds that have crashed the process."""
+    alone: bool = False
+    """Compile each program alone, when a message enters it: a batch has crashed the process."""
 
     def batches(self) -> Iterator[tuple[str, list[Generated]]]:
         """Tier and worlds of each batch."""
@@ -69,7 +71,7 @@ def run_chunk(chunk: Chunk, comparison: Comparison, progress: Callable[[str], No
     """Compare a chunk; `progress` gets what is being done, for the case that the process does not survive it."""
     start = time.process_time()
     for tier, worlds in chunk.batches():
-        comparison.run(worlds, tier, progress)
+        comparison.run(worlds, tier, progress, alone=chunk.alone)
     tally = comparison.tally
     found = []
     for index, row in enumerate(tally.found):

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from evmaot.evm.forks import FORKS
 from tests.differential.cases import Generated, variants
@@ -20,6 +21,9 @@ from tests.differential.eels_side import EelsSide, EelsWorld
 from tests.differential.frames import AccountEnd, MessageEnd, frame_differences, show
 from tests.differential.native_side import NativeSide
 from tests.support.native import BOTH_TIERS, Call
+
+COMPILING: Final = "compiling"
+"""First word of the progress of what is done for many programs at once."""
 
 
 def differences(call: Call, fork: str, expected: MessageEnd, found: MessageEnd) -> list[str]:
@@ -101,21 +105,23 @@ class Comparison:
             side.restore()
         self._eels.clear()
 
-    def run(self, worlds: Iterable[Generated], tier: str, progress: Callable[[str], None] = lambda _: None) -> None:
+    def run(
+        self,
+        worlds: Iterable[Generated],
+        tier: str,
+        progress: Callable[[str], None] = lambda _: None,
+        *,
+        alone: bool = False,
+    ) -> None:
         """Compare all messages of some worlds; what is found is in `tally`."""
         expected = []
         for world in worlds:
             progress(f"EELS {world.seed}")
             expected.append((world, self._expect(world)))
-        progress(f"compiling {tier} of batch {world.seed}")
+        progress(f"{COMPILING} a batch")
         native = self.natives[tier]
-        native.programs.prepare(
-            (frame.code, FORKS[world.fork])
-            for world, ends in expected
-            for _, end in ends
-            for frame in end.frames
-            if frame.code
-        )
+        frames = ((frame, FORKS[world.fork]) for world, ends in expected for _, end in ends for frame in end.frames)
+        native.programs.prepare(() if alone else ((frame.code, fork) for frame, fork in frames if frame.code))
         for world, ends in expected:
             progress(f"{tier} {world.seed}")
             self._compare(native, world, ends)

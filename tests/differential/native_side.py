@@ -1,8 +1,8 @@
 """The native side: programs compiled many at a time, and an observer that writes down how each frame ends.
 
 Job: `NativeSide.run` gives a message's `MessageEnd`.  Invariants: what runs is the shipped compiler's code at the
-tier's own levels; many programs share one LLVM module and one library only to save fixed costs, and a batch that
-LLVM refuses is compiled one by one; there is no interpreter to fall back to; what a batch compiled is unmapped
+tier's own levels; many programs share one LLVM module and one library only to save fixed costs, and after a batch
+that fails they are compiled one by one; there is no interpreter to fall back to; what a batch compiled is unmapped
 when the next one begins.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from evmaot.abi.layout import FINGERPRINT
@@ -23,7 +24,7 @@ from evmaot.codegen.driver import compile_unit, compiler_digest, plan, reachable
 from evmaot.codegen.emit.module import module_text
 from evmaot.codegen.emit.table import table_text
 from evmaot.codegen.options import CompileOptions, Tier
-from evmaot.errors import CompilerBug
+from evmaot.errors import CompilerBug, EvmaotError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, restrict
 from evmaot.execution.executor import Executor
@@ -95,7 +96,11 @@ class BatchPrograms:
         for code, fork in codes:
             rules = restrict(fork, reachable_opcodes(code))
             units.setdefault((code, rules.digest), (code, rules))
-        if units:
+        if not units:
+            return
+        # A program that cannot be compiled fails the batch: then each is compiled alone when a message enters it,
+        # and the one at fault is a difference of that message.
+        with suppress(CompilerBug, EvmaotError):
             self._compile(list(units.values()))
 
     def _compile(self, units: list[tuple[bytes, CompileRules]]) -> None:
@@ -119,17 +124,14 @@ class BatchPrograms:
 
     def _image(self, units: list[tuple[bytes, CompileRules]]) -> bytes:
         names = [f"unit{index}" for index in range(len(units))]
-        try:
+        if len(units) == 1:
+            objects = [compile_unit(*units[0], self.options, names[0]).object_data]
+        else:
             texts = [
                 module_text(plan(code, rules, self.options), name)
                 for (code, rules), name in zip(units, names, strict=True)
             ]
             objects = [compile_text(merged_text(texts), self.options.tier, self.options.target).data]
-        except CompilerBug:
-            objects = [
-                compile_unit(code, rules, self.options, name).object_data
-                for (code, rules), name in zip(units, names, strict=True)
-            ]
         entries = tuple(
             TableEntry(hashlib.sha256(code).digest(), bytes.fromhex(rules.digest), name)
             for (code, rules), name in zip(units, names, strict=True)

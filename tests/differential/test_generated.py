@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from evmaot.codegen.emit import lowerings
 from evmaot.evm.forks import FORKS
-from tests.differential.cases import Generated, fork_of, generated_world
+from tests.differential.cases import Generated, fork_of, generated_world, variants
 from tests.differential.chunks import Chunk, run_chunk
 from tests.differential.compare import Comparison, Tally
 from tests.differential.families import FAMILIES, FAMILY_OF
@@ -131,6 +131,22 @@ def test_a_difference_does_not_end_a_chunk(comparison: Comparison, monkeypatch: 
     assert result["found"]
     assert all(row["words"] for row in result["found"])
     assert sum(counts["messages"] for counts in result["counts"].values()) > len(result["found"])
+
+
+def test_a_program_that_does_not_compile_is_one_difference(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is compiled together with others: they are compared all the same."""
+    kept = {name: lowering for name, lowering in lowerings.LOWERINGS.items() if name != "ORIGIN"}
+    monkeypatch.setattr(lowerings, "LOWERINGS", kept)
+    codes = {name: asm(f"{name} 0 MSTORE 32 0 RETURN") for name in ("ORIGIN", "CALLER")}
+    worlds = [Generated(name, "osaka", (Call(world_of(code)),)) for name, code in codes.items()]
+    comparison.tally = Tally()
+    comparison.run(worlds, "fast")
+    assert [(row.seed, "no lowering for opcode 0x32" in row.words[0]) for row in comparison.tally.found] == [
+        ("ORIGIN", True)
+    ]
+    assert comparison.tally.counts["osaka"]["messages"] == 1 + len(variants(worlds[1].calls[0], 50, "CALLER"))
 
 
 def test_a_case_survives_json() -> None:

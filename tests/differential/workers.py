@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tests.differential.chunks import Chunk, run_chunk, sources_digest
-from tests.differential.compare import Comparison
+from tests.differential.compare import COMPILING, Comparison
 
 CPU_LIMIT_SECONDS: Final = 900
 """Of one chunk, shrinking included."""
@@ -107,6 +107,9 @@ class Workers:
         chunk = child.chunk
         word = child.last_word[:].rstrip(b"\0").decode(errors="replace")
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}: {child.data.decode()}"
+        if word.startswith(COMPILING):
+            self._start(replace(chunk, alone=True))
+            return
         crashes = self._crashes.setdefault((chunk.family, chunk.number), [])
         crashes.append({"seed": word.rpartition(" ")[2], "tier": "", "fork": "", "words": [f"crash: {how}, {word}"]})
         if len(crashes) < MAX_CRASHES:
