@@ -68,7 +68,7 @@ class Scheduler:
         }
         self.crew = Crew(core.crew_settings, self._waker, core.notify)
         self._late = LateUpgrades()
-        self._flight = SingleFlight(core, self._is_current, self._looked, self._queue)
+        self._flight = SingleFlight(core, self._is_current, self._looked)
         self._publishing = Publishing(core, self.crew, self._is_current, self._published)
         self._events = LookupEvents(core, self._missed)
         self._evictor = Evictor(core)
@@ -224,13 +224,15 @@ class Scheduler:
         if not self._is_current(job):
             self._map.release(record)
             return
-        if record is not None and self._map.adopt(record):
-            resident = self._map.peek(job.pair[0], job.fork_name, job.code)
-            if resident is not None and resident.decision.program.kind is ProgramKind.AOT:
-                self._core.negative.forget(job.pair)
-                self._end(job, OutcomeStatus.LOADED, resident.decision.program)
-                self._evictor.keep_budget()
-                return
+        if record is not None:
+            self._map.adopt(record)
+        # Without a record too: another job may just have loaded the library that it is in.
+        resident = self._map.peek(job.pair[0], job.fork_name, job.code)
+        if resident is not None and resident.decision.program.kind is ProgramKind.AOT:
+            self._core.negative.forget(job.pair)
+            self._end(job, OutcomeStatus.LOADED, resident.decision.program)
+            self._evictor.keep_budget()
+            return
         self._queue(job)
 
     def _queue(self, job: Job) -> None:

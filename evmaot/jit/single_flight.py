@@ -23,6 +23,7 @@ from evmaot.jit.store_search import load_from_store
 from evmaot.runtime.catalog import LibraryRecord
 from evmaot.runtime.directory_store import DirectoryStore
 from evmaot.runtime.events import CompilationKind
+from evmaot.runtime.program import ProgramKind
 from evmaot.store.locks import UnitLocks
 
 if TYPE_CHECKING:
@@ -86,13 +87,12 @@ class SingleFlight:
         self,
         core: Core,
         is_current: Callable[[Job], bool],
-        found: Callable[[Job, LibraryRecord], None],
-        compile_now: Callable[[Job], None],
+        looked: Callable[[Job, LibraryRecord | None], None],
     ) -> None:
+        """`looked` is called with a job and the library that was loaded for it, None where there is none."""
         self._core = core
         self._is_current = is_current
-        self._found = found
-        self._compile_now = compile_now
+        self._looked = looked
         # Other stores are this process's alone, or know no locks.
         self._locks = _Locks(core.store) if isinstance(core.store, DirectoryStore) else None
         self._waiting: list[tuple[float, Job]] = []
@@ -110,7 +110,7 @@ class SingleFlight:
     def _ask(self, job: Job) -> None:
         job.phase = Phase.LOADING
         if not self._core.store_thread.submit(partial(self._try, job)):
-            self._go(job)
+            self._go(job, None)
 
     def _try(self, job: Job) -> None:
         """Runs in the store thread."""
@@ -139,20 +139,22 @@ class SingleFlight:
             self._core.map.release(record)
             return
         job.has_lock = has_lock
-        if record is not None:
-            job.may_compile = True
-            self._found(job, record)
-        elif is_free or time.monotonic() >= job.patience_until:
-            self._go(job)
+        if record is not None or is_free or self._is_there(job) or time.monotonic() >= job.patience_until:
+            self._go(job, record)
         else:
             job.phase = Phase.WAITING
             pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(job.lock_attempts, 16), _LONGEST_PAUSE_SECONDS)
             job.lock_attempts += 1
             self._waiting.append((time.monotonic() + pause, job))
 
-    def _go(self, job: Job) -> None:
+    def _is_there(self, job: Job) -> bool:
+        """Whether it came with a library that was loaded for another job."""
+        resident = self._core.map.peek(job.pair[0], job.fork_name, job.code)
+        return resident is not None and resident.decision.program.kind is ProgramKind.AOT
+
+    def _go(self, job: Job, record: LibraryRecord | None) -> None:
         job.may_compile = True
-        self._compile_now(job)
+        self._looked(job, record)
 
     @property
     def deadline(self) -> float | None:

@@ -237,6 +237,23 @@ def test_persisted_but_not_resident_is_not_compiled(make_backend: MakeBackend, r
     assert backend.stats().compilations_dispatched == 0
 
 
+@pytest.mark.parametrize("is_aot", [False, True])
+def test_contracts_of_one_library_are_all_found_when_one_of_them_loads_it(
+    make_backend: MakeBackend, root: Path, is_aot: bool
+) -> None:
+    """All but the first were once compiled again."""
+    codes = [numbered(number) for number in range(8)]
+    publish(root, *(Contract(code=code) for code in codes))
+    backend = make_backend(store=root)
+    backend.clear_resident()
+    if is_aot:
+        outcomes = backend.prepare_aot_batch([aot_of(code) for code in codes]).result(30)
+    else:
+        outcomes = tuple(future.result(30) for future in [backend.compile_jit(request_of(code)) for code in codes])
+    assert {outcome.status for outcome in outcomes} <= {OutcomeStatus.LOADED, OutcomeStatus.RESIDENT}
+    assert backend.stats().compilations_dispatched == 0
+
+
 def test_what_is_resident_from_the_jit_is_published_all_the_same(make_backend: MakeBackend, root: Path) -> None:
     backend = make_backend(store=root)
     first = backend.compile_jit_sync(request_of(CODE)).program
