@@ -3,14 +3,15 @@
     python bench/build.py [--contracts 1000] [--opt fast|optimised] [--jobs N] [--least-bytes 0]
 
 The contracts are the fixtures' (`EVMAOT_FIXTURES`), or generated ones without them, made distinct by bytes behind their
-code.  Printed are contracts a second, processor time over wall time, what of the machine was idle meanwhile (near zero:
-there was nothing more to be had), and the parent's memory each time that a pack is stored: it does not grow with the
+code.  Printed are contracts a second, processor time over wall time (on a busy machine also with the time spent in the
+queue for a processor: what it would be alone), what of the machine was idle, and the parent's memory each time that a pack is stored: it does not grow with the
 number of contracts, but for their code and their lines in the report.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import sys
@@ -63,6 +64,28 @@ def machine_ticks() -> tuple[int, int]:
     return sum(values), values[3] + values[4]
 
 
+class Demand:
+    """Time that this process and its workers ran or stood in the queue for a processor: use, had they been alone."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def sample(self) -> None:
+        """Look at every process that is there; what a worker had before it ended is kept."""
+        own = os.getpid()
+        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        for process in (own, *map(int, children)):
+            with contextlib.suppress(OSError):
+                threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+                ticks = [sum(map(int, path.read_text().split()[:2])) for path in threads]
+                self._seconds[process] = sum(ticks) / 1e9
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them."""
+        return sum(self._seconds.values())
+
+
 def processor_seconds() -> float:
     """Of this process and the children that ended."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -78,8 +101,12 @@ def main() -> None:
     parser.add_argument("--least-bytes", type=int, default=0)
     options = parser.parse_args()
     samples: list[tuple[int, float]] = []
+    demand = Demand()
+    demand.sample()
+    demand_before = demand.seconds
 
     def observe(event: BuildEvent) -> None:
+        demand.sample()
         if event.kind in (EventKind.PLANNED, EventKind.PUBLISHED):
             samples.append((event.counts.published, memory_mib()))
             print(f"{event.counts.published:6,} stored: {memory_mib():7.1f} MiB", flush=True)
@@ -101,6 +128,7 @@ def main() -> None:
     rate = f"{wall:.1f} s: {compiled / wall:.1f} a second"
     print(f"{compiled:,} of {len(report.units):,} compiled ({options.opt}) in {rate}")
     print(f"processor time over wall time: {used / wall:.0%} with {options.jobs} jobs")
+    print(f"with the time in which they waited for a processor: {(demand.seconds - demand_before) / wall:.0%}")
     print(f"idle time of all processors: {idle_ticks / all_ticks:.0%}; load {os.getloadavg()[0]:.1f}")
     first = next((mib for count, mib in samples if count), samples[0][1])
     print(f"the parent's memory: {first:.1f} MiB with the first pack, {samples[-1][1]:.1f} with the last,", end=" ")
