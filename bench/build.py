@@ -4,8 +4,8 @@
 
 The contracts are the fixtures' (`EVMAOT_FIXTURES`), or generated ones without them, made distinct by bytes behind their
 code.  Printed are contracts a second, processor time over wall time (on a busy machine also with the time spent in the
-queue for a processor: what it would be alone), what of the machine was idle, and the parent's memory each time that a pack is stored: it does not grow with the
-number of contracts, but for their code and their lines in the report.
+queue for a processor: what it would be alone), what of the machine was idle, and the parent's memory each time that a
+pack is stored: it does not grow with the number of contracts, but for their code and their lines in the report.
 """
 
 from __future__ import annotations

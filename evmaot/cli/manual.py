@@ -133,6 +133,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 
 ENVIRONMENT: Final = (
     ("EVMAOT_CONFIG", "A configuration file that is read instead of all others."),
+    ("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "Proxies to a node (--rpc), and the hosts that are asked without one."),
     ("NO_COLOR", "No colours, where it is not empty."),
     ("FORCE_COLOR", "Colours also in a pipe, where it is neither empty nor 0."),
     ("TERM", "With the value dumb: no colours, no moving progress display."),

@@ -1,7 +1,7 @@
 """`evmaot fetch`: codes of accounts from a node to a dump, for builds without the node.
 
 Job: accounts to lines of JSON on stdout or in a file, problems in words.  Invariant: the file appears when it is
-whole.  May import: `evmaot.inputs`, `evmaot.cli`, click.
+whole.  May import: `evmaot.build_inputs`, `evmaot.inputs`, `evmaot.cli`, click.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def command(
 
     All codes are of one block. --follow-proxies adds what proxies (EIP-1167, EIP-1967) and delegations (EIP-7702) run.
     """
-    from evmaot.cli.build_summary import problem_error
+    from evmaot.build_inputs import Gathered
+    from evmaot.cli.build_summary import MOST_FAILURES, problem_error
     from evmaot.cli.failures import problem as problem_data
     from evmaot.cli.failures import say
     from evmaot.cli.node import node_accounts
@@ -62,15 +63,16 @@ def command(
         hint = "evmaot fetch --json -o FILE ... (the dump itself is JSON, one object a line)"
         raise UsageError("no_output_file", "--json is about the dump, which needs a file", hint=hint)
     _, accounts = node_accounts(invocation.settings, addresses, block, follow_proxies=follow_proxies)
-    problems: list[Problem] = []
+    found = Gathered()  # it keeps a bounded number of problems
     count, last = 0, None
     with _written(output) as stream:
         for account in accounts:
             if isinstance(account, Problem):
-                problems.append(account)
+                found.note(account)
                 continue
             stream.write(dump_line(account) + "\n")
             count, last = count + 1, account
+    problems = found.problems
     errors = [item for item in problems if item.severity == "error"]
     if invocation.output.as_json:
         data = {
@@ -79,24 +81,28 @@ def command(
             "block_number": last.block_number if last else None,
             "chain_id": last.chain_id if last else None,
         }
-        found = [problem_data(problem_error(item), item.severity) for item in problems]
-        invocation.output.document("fetch", data, found, not errors)
-    for item in errors:
+        rows = [problem_data(problem_error(item), item.severity) for item in problems]
+        invocation.output.document("fetch", data, rows, not errors)
+    for item in errors[:MOST_FAILURES]:
         say(problem_error(item), invocation.output)
-    _tell(invocation, count, [item for item in problems if item.severity != "error"])
+    if len(errors) > MOST_FAILURES:
+        invocation.output.warn(f"error: {len(errors) - MOST_FAILURES:,} more; --json has them")
+    _tell(invocation, count, [item for item in problems if item.severity != "error"], found.omitted.total())
     if last is not None:
         where = f" of chain {last.chain_id}" if last.chain_id is not None else ""
         invocation.output.say(f"the codes are of block {last.block_number}{where}")
     context.exit(PARTIAL if errors else EMPTY if error_if_empty and not count else 0)
 
 
-def _tell(invocation: Invocation, count: int, skipped: list[Problem]) -> None:
+def _tell(invocation: Invocation, count: int, skipped: list[Problem], omitted: int) -> None:
     output = invocation.output
     output.say(f"fetched {counted(count, 'account')} with code")
     for item in skipped[:3] if not output.verbosity else skipped:
         output.say(f"skipped: {item.message} [{item.code}]")
     if len(skipped) > 3 and not output.verbosity:
-        output.say(f"skipped {len(skipped) - 3:,} more; -v shows them")
+        output.say(f"skipped {len(skipped) - 3 + omitted:,} more; -v shows them")
+    elif omitted:
+        output.say(f"and {omitted:,} more")
 
 
 def _written(path: Path | None) -> contextlib.AbstractContextManager[TextIO]:
