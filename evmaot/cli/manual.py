@@ -71,6 +71,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "show": (
         ("evmaot show 0x1a2b3c4d", "A contract by the first digits of its code hash:"),
         ("evmaot show 5e6f7a8b --json", "A pack by the first digits of its name, as JSON:"),
+        ("evmaot show 0x1a2b3c4d --disasm", "The machine code of a contract, from its library:"),
     ),
     "explain": (
         ("evmaot explain 0x1a2b3c4d --fork osaka", "Why a contract is found or not, by the first digits of its hash:"),

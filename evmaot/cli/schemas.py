@@ -205,6 +205,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
             }
         ],
         "profiles": [{"profile": "digest", "preimage": _PREIMAGE}],
+        "texts": [{"kind": "text", "code_hash": "digest", "pack": "digest", "text": "text"}],
     },
     "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
     "explain": {

@@ -54,7 +54,9 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "build": lambda cli, home: [["build", "--fork", "paris..osaka", "codes.txt"], ["build", "--dry-run", "other.hex"],
                               ["build", "--opt", "fast,optimised", "--dry-run", "other.hex", "--limit", "1"]],
     "ls": lambda cli, home: [["ls"], ["ls", "--contracts"], ["ls", "--fork", "osaka"]],
-    "show": lambda cli, home: [["show", pack(cli)[:8]], ["show", pack(cli, "profile")[:8]], ["show", "push0*"]],
+    "show": lambda cli, home: [
+        ["show", pack(cli)[:8]], ["show", pack(cli, "profile")[:8]], ["show", "push0*"], ["show", "push0*", "--ir"],
+    ],
     "fetch": lambda cli, home: [["fetch", "--rpc", "NODE", "0x" + "11" * 20, "-o", "dump.jsonl"]],
     "explain": lambda cli, home: [
         ["explain", "other.hex"], ["explain", "code.hex", "--fork", "paris"], ["explain", "code.hex"],

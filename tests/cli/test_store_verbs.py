@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -253,3 +254,34 @@ def test_ls_of_many_contracts_is_quick(cli: Cli, home: Path, monkeypatch: pytest
     start = time.process_time()
     assert cli("ls", "--json").document["data"]["totals"]["contracts"] == 10_000
     assert time.process_time() - start < 0.5
+
+
+def test_show_disassembles_exactly_the_functions_of_one_contract(cli: Cli, real_store: Path) -> None:
+    if shutil.which("objdump") is None:
+        pytest.skip("objdump is not installed")
+    symbols = {row["label"]: row["symbol"] for row in cli("show", "*.hex", "--json").document["data"]["contracts"]}
+    text = cli("show", "push0.hex", "--disasm").out
+    assert f"<{symbols['push0.hex']}>:" in text
+    assert symbols["adding.hex"] not in text
+    assert "ret" in text
+    assert "<evmaot_keccak256>:" not in text
+
+
+def test_show_makes_the_ir_from_the_bytecode_that_the_pack_keeps(cli: Cli, real_store: Path) -> None:
+    assert "define " in cli("show", "push0.hex", "--ir").out
+    for path in (real_store / "v1" / "codes").glob("*/*.codes"):
+        path.unlink()
+    result = cli("show", "push0.hex", "--ir")
+    assert (result.code, "[code_not_kept]" in result.err) == (2, True)
+
+
+def test_show_does_not_disassemble_what_is_damaged(cli: Cli, real_store: Path) -> None:
+    path = library_of(real_store)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes() + b"x")
+    result = cli("show", "push0.hex", "--disasm")
+    assert result.code == (4 if shutil.which("objdump") else 2)
+
+
+def test_show_of_machine_code_needs_one_contract(cli: Cli, real_store: Path) -> None:
+    assert "[not_one_contract]" in cli("show", "*.hex", "--disasm").err

@@ -18,6 +18,7 @@ from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
     from evmaot.cli.listing import Found
+    from evmaot.store.directory import ArtifactDirectory
     from evmaot.store.index import Entry, Pack
     from evmaot.store.keys import StoredProfile
 
@@ -27,8 +28,12 @@ _MOST_MEMBERS = 50
 
 @click.command("show", cls=Verb)
 @click.argument("name", type=StoredName("packs", "profiles"))
+@click.option("--disasm", is_flag=True, help="The machine code of the contract, as objdump reads it.")
+@click.option(
+    "--ir", is_flag=True, help="The LLVM IR of the contract, made anew from the bytecode that the pack keeps."
+)
 @pass_invocation
-def command(invocation: Invocation, name: str) -> None:
+def command(invocation: Invocation, name: str, disasm: bool, ir: bool) -> None:
     """Show what the store holds under a name: manifest, members, sizes, forks served.
 
     NAME is the first digits of a code hash (with 0x), of a pack, of a profile, of the SHA-256 of a code or of a unit
@@ -37,7 +42,8 @@ def command(invocation: Invocation, name: str) -> None:
     from evmaot.cli.listing import find
     from evmaot.cli.stores import open_store, refusal_problems, warn_of_refusals
 
-    index = open_store(invocation).index()
+    store = open_store(invocation)
+    index = store.index()
     found = find(index, name)
     if not (found.members or found.packs or found.profiles):
         raise UsageError(
@@ -46,8 +52,13 @@ def command(invocation: Invocation, name: str) -> None:
             context={"store": str(invocation.settings.store)},
             hint="see: evmaot ls --contracts",
         )
+    texts = _texts(invocation, store, found, disasm=disasm, ir=ir)
     if invocation.output.as_json:
-        invocation.output.document("show", _as_data(found), refusal_problems(index))
+        invocation.output.document("show", {**_as_data(found), "texts": texts}, refusal_problems(index))
+    elif texts:
+        for text in texts:
+            invocation.output.data(f"; 0x{text['code_hash']}, {text['kind']}, pack {text['pack'][:16]}".rstrip())
+            invocation.output.data(text["text"])
     elif found.packs:
         for pack in found.packs:
             _show_pack(invocation, pack)
@@ -58,6 +69,30 @@ def command(invocation: Invocation, name: str) -> None:
     else:
         _show_members(invocation, found.members)
     warn_of_refusals(invocation, index)
+
+
+def _texts(
+    invocation: Invocation, store: ArtifactDirectory, found: Found, *, disasm: bool, ir: bool
+) -> list[dict[str, str]]:
+    """Machine code and IR of the one code that is meant, for each of its artifacts."""
+    from evmaot.cli.machine_code import disassembly, intermediate_code
+    from evmaot.toolchain import stale_in
+
+    if not (disasm or ir):
+        return []
+    if len({entry.member.code_sha256 for entry in found.members}) != 1:
+        hint = "give the code hash of one contract; see: evmaot ls --contracts"
+        raise UsageError("not_one_contract", "--disasm and --ir are about one contract", hint=hint)
+    rows = []
+    for entry in found.members:
+        wanted = [("machine code", disassembly)] * disasm + [("LLVM IR", intermediate_code)] * ir
+        if ir and stale_in(entry.pack.profile.profile):
+            invocation.output.warn("warning: the IR is this compiler's, another one made the artifact", style="yellow")
+        for kind, make in wanted:
+            text = make(store, entry)
+            sha256 = entry.pack.manifest.object.sha256
+            rows.append({"kind": kind, "code_hash": entry.member.code_hash, "pack": sha256, "text": text})
+    return rows
 
 
 def _as_data(found: Found) -> dict[str, Any]:
