@@ -27,6 +27,7 @@ from evmaot.config_values import (
     none_or,
     parse_boolean,
     parse_duration,
+    parse_keys,
     parse_path,
     parse_paths,
     parse_room,
@@ -185,6 +186,12 @@ class Settings:
             integer_parser(0, 100_000),
             "calls in a second; 0: no limit",
             in_project=False,
+        ),
+    )
+    trusted_keys: tuple[str, ...] = field(
+        default=(),
+        metadata=_row(
+            "share.trusted_keys", "EVMAOT_TRUSTED_KEYS", parse_keys, "keys whose exports are taken", in_project=False
         ),
     )
     gc_automatic: bool = field(

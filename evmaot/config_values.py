@@ -147,6 +147,17 @@ def parse_paths(value: object) -> tuple[Path, ...]:
     return tuple(parse_path(part) for part in parts if part)
 
 
+def parse_keys(value: object) -> tuple[str, ...]:
+    """Public keys in base64, or absolute paths of their files; ``~`` is the home directory."""
+    words = []
+    for word in parse_texts(value):
+        path = os.path.expanduser(word)
+        if re.fullmatch(r"[A-Za-z0-9+/]{56}", word) is None and not os.path.isabs(path):
+            raise ValueError(f"{word!r} is neither a public key of 56 characters nor an absolute path")
+        words.append(path)
+    return tuple(words)
+
+
 def integer_parser(low: int, high: int) -> Callable[[object], int]:
     """A parser of integers in a range."""
 

@@ -13,7 +13,8 @@ fault is `CompilerBug`.  May import: nothing of evmaot.
     │   ├── StoreError           the store cannot be read or written             exit 73
     │   │   ├── CorruptionError  bytes on disk are not what was published        exit 4
     │   │   ├── BusyError        a lock is held by someone else                  exit 75
-    │   │   └── TrustError       refused by ownership, mode or signature         exit 77
+    │   │   └── TrustError       refused by ownership, mode or policy            exit 77
+    │   │       └── SignatureError   unsigned, or not by who is trusted          exit 5
     │   ├── LoadError            an artifact that this process refuses to load   exit 6
     │   └── HostError            a host broke its contract                       exit 1
     └── CompilerBug (AssertionError)
@@ -107,9 +108,15 @@ class BusyError(StoreError):
 
 
 class TrustError(StoreError):
-    """Refused by owner, mode or signature."""
+    """Refused by owner, mode or policy."""
 
     exit_code = 77
+
+
+class SignatureError(TrustError):
+    """Not signed, not signed by a trusted key, or not the bytes that were signed."""
+
+    exit_code = 5
 
 
 class LoadError(EvmaotError):

@@ -108,6 +108,16 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("evmaot clear --fork london --dry-run", "What would go with a fork:"),
         ("evmaot clear --all --yes", "Empty the store, without a question:"),
     ),
+    "export": (
+        ("evmaot export --sign ~/ci.key packs.tar.zst", "Everything that is stored, compressed and signed:"),
+        ("evmaot export --pin release-1 --codes --sign ~/ci.key release-1.tar", "What a pin keeps, with its bytecode:"),
+        ("evmaot export --directory --sign ~/ci.key /srv/www/packs", "Files for a web server:"),
+    ),
+    "import": (
+        ("evmaot import --key ci.key.pub packs.tar.zst", "What the owner of a key has signed:"),
+        ("evmaot import --allow-unsigned packs.tar", "A file that you made yourself, without a signature:"),
+    ),
+    "keygen": (("evmaot keygen ~/ci.key", "A key for --sign, and ~/ci.key.pub for those who import:"),),
     "path": (('cd "$(evmaot path)"', "Go to the store:"),),
     "run": (
         ("evmaot run 0x5f355f5260205ff3 --calldata 0x2a", "Code on the command line:"),
@@ -157,7 +167,11 @@ directory that only you, or root, can write to; evmaot refuses a store that belo
 others can write to.
 
 A project's evmaot.toml comes with the project's code. It can name inputs, forks, targets and limits, but
-neither the store nor the linker.
+neither the store, nor the linker, nor keys.
+
+An export holds machine code too: import and pull take only what a key signed that you named with --key or in
+share.trusted_keys of your own configuration, unless --allow-unsigned is given on that one command. A signature says who
+made the code, not that the code is right: trust the key of a builder as you trust the builder.
 
 Inputs are data: no input is executed by build, and a contract that exhausts time or memory costs only itself.
 The code hash under which an artifact is found is computed from the code, never taken from the input.
@@ -228,6 +242,38 @@ The look-up goes through these in order; the first that applies is the answer.
 
 A build looks for exactly its own profile. Its answer is cached, one of the above, or profile_differs with the
 first field that differs: native ABI, target, CPU, versions of LLVM and llvmlite, compiler sources, tier, linker.
+""",
+    },
+    "import": {
+        "REFUSALS": """\
+The whole file is refused, and nothing is stored:
+
+  no_trusted_key        no key is named, and --allow-unsigned is not given (exit 77)
+  unsigned, untrusted_key, bad_signature         (exit 5)
+  export_damaged, format_newer                   not a file of evmaot export, or cut off (exit 4)
+
+A single pack is refused, and the others are stored (exit 3; 4 where none is left):
+
+  profile_mismatch, manifest_mismatch, manifest_REASON    its documents contradict each other
+  elf_rule:RULE         its library breaks a rule for libraries; see evmaot-store(5)
+  table_mismatch        its library does not hold what its manifest says
+  code_hash_mismatch    a code hash is not that of the bytecode that travels with it
+  architecture:NAME     for a machine that this version of evmaot does not know
+
+What is right, but for another machine or version, is stored; ls and explain say why it is not loaded.
+""",
+    },
+    "export": {
+        "FORMAT": """\
+A tar of index.json (schema evmaot.export/1: name, SHA-256 and size of each file) and the files of a store that it
+lists: v1/profiles/ID/profile.json, v1/profiles/ID/packs/SHA256.json, v1/objects/XX/SHA256.so and, with --codes,
+v1/codes/XX/SHA256.codes. Order, owners, modes and times are fixed, so equal packs give equal bytes. With --directory
+the same files lie in a directory.
+
+FILE.minisig signs the whole file, index.json.minisig the list of a directory, which has the SHA-256 of every other
+file. Both are checked by minisign -V too. The time in the signature is that of SOURCE_DATE_EPOCH, where it is set.
+
+A secret key of minisign -G with a password asks for it on the terminal, or takes it from EVMAOT_KEY_PASSWORD.
 """,
     },
     "stats": {

@@ -123,6 +123,25 @@ _FORK: Final = {
     "new_opcodes": ["text"],
     "default": "bool",
 }
+_IMPORT: Final = {
+    "source": "text",
+    "signed_by": "text?",
+    "comment": "text?",
+    "new": [
+        {
+            "pack": "digest",
+            "profile": "digest",
+            "tier": "text",
+            "target": "text",
+            "artifacts": "count",
+            "size_bytes": "bytes",
+            "not_loadable": "text?",
+        }
+    ],
+    "known": ["digest"],
+    "refused": [{"pack": "digest", "reason": "text", "message": "text"}],
+}
+_PIN: Final = {"name": "text", "created": "time", "artifacts": "count"}
 _PATH: Final = {"path": "text?", "exists": "bool"}
 _ORIGIN: Final = {"kind": "text", "detail": "text"}
 
@@ -257,20 +276,9 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "packs_young": "count",
         "limits_not_met": ["text"],
     },
-    "pin": {"name": "text", "created": "time", "artifacts": "count"},
+    "pin": _PIN,
     "unpin": {"removed": ["text"]},
-    "pins": {
-        "pins": [
-            {
-                "name": "text",
-                "created": "time",
-                "artifacts": "count",
-                "missing": "count",
-                "packs": "count",
-                "size_bytes": "bytes",
-            }
-        ]
-    },
+    "pins": {"pins": [{**_PIN, "missing": "count", "packs": "count", "size_bytes": "bytes"}]},
     "clear": {
         "done": "bool",
         "artifacts_removed": "count",
@@ -280,6 +288,16 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "failures_forgotten": "count",
         "bytes_freed": "bytes",
     },
+    "export": {
+        "output": "text",
+        "packs": "count",
+        "artifacts": "count",
+        "size_bytes": "bytes",
+        "signature": "text?",
+        "key": "text?",
+    },
+    "import": _IMPORT,
+    "keygen": {"secret_key_file": "text", "public_key_file": "text", "public_key": "text", "key": "text"},
     "stats": {
         "store": {"path": "text", "id": "text", "created": "time", "format": "count"},
         "contracts": "count",

@@ -67,6 +67,12 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "unpin": lambda cli, home: [["unpin", "all" if cli("pin", "all", "--all") else ""]],
     "pins": lambda cli, home: [["pins"]] if cli("pin", "all", "--all") else [],
     "clear": lambda cli, home: [["clear", "--all", "--dry-run"], ["clear", "--fork", "osaka", "--yes"]],
+    "export": lambda cli, home: [["export", "packs.tar"], ["export", "--directory", "public", "--sign", "my.key"]]
+    if cli("keygen", "my.key") else [],
+    "import": lambda cli, home: [["import", "--allow-unsigned", "packs.tar"],
+                               ["--store", "new", "import", "--allow-unsigned", "packs.tar"]]
+    if cli("export", "packs.tar") else [],
+    "keygen": lambda cli, home: [["keygen", "new.key"]],
     "stats": lambda cli, home: [["stats"]],
     "preload": lambda cli, home: [["preload", "--check"]],
     "path": lambda cli, home: [["path"]],

@@ -13,7 +13,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 EXIT_CODES = {
     "EvmaotError": 1, "UsageError": 2, "InputError": 3, "CompileError": 3, "LinkError": 1, "StoreError": 73,
-    "CorruptionError": 4, "BusyError": 75, "TrustError": 77, "LoadError": 6, "HostError": 1,
+    "CorruptionError": 4, "BusyError": 75, "TrustError": 77, "SignatureError": 5, "LoadError": 6, "HostError": 1,
 }  # fmt: skip
 
 

@@ -1,0 +1,227 @@
+"""Importing: packs that another machine made, into a store.
+
+Job: judge each pack and publish it as a build does.  Invariants: nothing is published that was not hashed, parsed and
+judged by the ELF rules, and whose library does not itself say that it is of this profile and holds these members;
+profile and ABI stay what they are, so what this machine cannot load is stored and told, never run; a hash of bytecode
+is computed here where the bytecode is at hand; importing twice changes nothing; a store never loses members or forks.
+Publication is the store's own, so an import that is killed leaves a store that verifies.
+May import: `evmaot.abi`, `evmaot.errors`, `evmaot.execution.hashing`, `evmaot.sharing`, `evmaot.store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from evmaot.abi.elf import MACHINES
+from evmaot.abi.library import parse_table
+from evmaot.errors import EvmaotError, StoreError
+from evmaot.execution.hashing import keccak256
+from evmaot.sharing.archive import ArchiveReader
+from evmaot.sharing.contents import ExportedFile, ExportedPack, form_of
+from evmaot.store.codes import StoredCode, unpack_codes
+from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.elf_rules import RULES, read_layout
+from evmaot.store.keys import Profile, parse_profile
+from evmaot.store.manifest import Member, PackManifest, parse, sorted_members
+from evmaot.store.publication import NewPack
+
+BATCH_BYTES: Final = 64 << 20
+BATCH_PACKS: Final = 32
+Kind = Literal["import", "pull"]
+
+
+class PackRefused(Exception):
+    """A pack that is not imported, with a named reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pack that was not imported."""
+
+    pack: str
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did."""
+
+    new: list[PackManifest] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    """SHA-256 of the libraries of packs that were there already."""
+    refused: list[Refusal] = field(default_factory=list)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    """Of new and known packs, by digest."""
+
+    @property
+    def artifacts_new(self) -> int:
+        """Members of the new packs."""
+        return sum(len(manifest.members) for manifest in self.new)
+
+
+class Importer:
+    """Takes packs one after the other; `finish` publishes the last of them."""
+
+    def __init__(self, store: ArtifactDirectory, kind: Kind, told: Callable[[str], None] = lambda text: None) -> None:
+        store.require_writable()
+        self.report = ImportReport()
+        self._store = store
+        self._kind = kind
+        self._told = told
+        self._batch: list[NewPack] = []
+        self._known = {pack.manifest.object.sha256: pack for pack in store.packs()}
+
+    def is_known(self, pack: ExportedPack) -> bool:
+        """Whether the store has a pack of that library, undamaged."""
+        known = self._known.get(pack.object_sha256)
+        try:
+            return known is not None and self._store.files.sha256(known.object_path)[0] == pack.object_sha256
+        except (OSError, StoreError):
+            return False
+
+    def take(self, pack: ExportedPack, profile: bytes, manifest: bytes, library: bytes, codes: bytes | None) -> None:
+        """Judge a pack and publish it, now or with the next ones.  Raises StoreError."""
+        try:
+            judged = judge(pack, profile, manifest, library, codes, self._kind)
+        except PackRefused as refusal:
+            self.report.refused.append(Refusal(pack.object_sha256, refusal.reason, refusal.message))
+            return
+        merged = self._merged(judged)
+        self.report.profiles[judged.profile.digest] = judged.profile
+        if merged is None:
+            self.report.known.append(pack.object_sha256)
+            return
+        self._batch.append(merged)
+        if len(self._batch) >= BATCH_PACKS or sum(len(item.library) for item in self._batch) >= BATCH_BYTES:
+            self._publish()
+
+    def finish(self) -> ImportReport:
+        """Publish what is left.  Raises StoreError."""
+        self._publish()
+        return self.report
+
+    def _publish(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            self._store.publish_batch(batch)
+            self.report.new += [item.manifest for item in batch]
+            self._told(f"{len(self.report.new)} packs stored")
+
+    def _merged(self, judged: NewPack) -> NewPack | None:
+        """The pack with what the store knows of it already; None where it adds nothing."""
+        record = judged.manifest.object
+        pack = self._known.get(record.sha256)
+        there = {} if pack is None else {(row.code_sha256, row.rules): row for row in pack.manifest.members}
+        rows = dict(there)
+        for row in judged.manifest.members:
+            old = there.get((row.code_sha256, row.rules))
+            if old is not None:
+                added = [fork for fork in row.forks if fork not in old.forks]
+                row = old._replace(forks=(*old.forks, *added))
+            rows[row.code_sha256, row.rules] = row
+        if rows == there and self._is_whole(judged):
+            return None
+        return replace(judged, manifest=replace(judged.manifest, members=sorted_members(rows.values())))
+
+    def _is_whole(self, judged: NewPack) -> bool:
+        sha256 = judged.manifest.object.sha256
+        files = self._store.files
+        try:
+            return files.sha256(files.paths.object(sha256))[0] == sha256
+        except (OSError, StoreError):
+            return False
+
+
+def judge(
+    pack: ExportedPack, profile_data: bytes, manifest_data: bytes, library: bytes, codes: bytes | None, kind: Kind
+) -> NewPack:
+    """A pack as it may be published; all bytes have the SHA-256 that the list says.  Raises PackRefused."""
+    try:
+        stored, manifest = parse_profile(profile_data), parse(manifest_data)
+    except EvmaotError as error:
+        raise PackRefused(error.reference, error.message) from error
+    profile = stored.profile
+    if profile.digest != stored.digest:
+        raise PackRefused("format_newer", "its profile is of a newer version of evmaot")
+    names = (form_of(pack.profile.name)[1], form_of(pack.manifest.name)[1])
+    if manifest.profile != profile.digest or set(names) != {profile.short}:
+        raise PackRefused("profile_mismatch", "its manifest, its profile and their names do not agree")
+    if (manifest.object.sha256, manifest.object.size) != (pack.object_sha256, len(library)):
+        raise PackRefused("manifest_mismatch", "its manifest is of another library")
+    _judge_library(library, manifest, profile)
+    found = () if codes is None else _judged_codes(codes, manifest.members)
+    origin = replace(manifest.origin, kind=kind)
+    return NewPack(library, replace(manifest, origin=origin), profile, codes=found)
+
+
+def _judge_library(library: bytes, manifest: PackManifest, profile: Profile) -> None:
+    """ELF rules of the profile's machine, and what the library says of itself."""
+    architecture = profile.target.architecture
+    if architecture not in MACHINES:
+        raise PackRefused(f"architecture:{architecture}"[:80], "made for a machine that this version does not know")
+    layout = read_layout(library, architecture=architecture)
+    if isinstance(layout, str):
+        raise PackRefused(f"elf_rule:{layout}", f"its library breaks a rule: {RULES[layout]}")
+    # The rules have parsed it already: it cannot fail here.
+    table = parse_table(library[layout.table_offset : layout.table_offset + layout.table_size_bytes])
+    if table.profile_id.hex() != profile.digest or table.abi_fingerprint.hex() != profile.abi:
+        raise PackRefused("table_mismatch", "its library says that it is of another profile or native interface")
+    for member in manifest.members:
+        if table.find(bytes.fromhex(member.code_sha256), bytes.fromhex(member.rules)) is None:
+            raise PackRefused("table_mismatch", f"its library has no code with the SHA-256 {member.code_sha256}")
+
+
+def _judged_codes(data: bytes, members: Iterable[Member]) -> tuple[StoredCode, ...]:
+    """The bytecode that travels, once every hash was computed again."""
+    try:
+        codes = unpack_codes(data)
+    except EvmaotError as error:
+        raise PackRefused(error.reference, error.cause or error.message) from error
+    by_sha256 = {code.sha256: code for code in codes}
+    for member in members:
+        stored = by_sha256.get(member.code_sha256)
+        if stored is not None and (keccak256(stored.code).hex(), len(stored.code)) != (
+            member.code_hash,
+            member.length,
+        ):
+            raise PackRefused("code_hash_mismatch", f"the hash of {member.label!r} is not that of its bytecode")
+    return codes
+
+
+def import_archive(importer: Importer, reader: ArchiveReader) -> ImportReport:
+    """Import all packs of an archive, in one pass.
+
+    Raises CorruptionError ``export_damaged`` (what was whole before the damage is stored), StoreError.
+    """
+    waiting = {file.name: pack for pack in reader.contents.packs for file in pack.files}
+    last = {pack.files[-1].name for pack in reader.contents.packs}
+    profiles: dict[str, bytes] = {}
+    held: dict[str, bytes] = {}
+    try:
+        for file, data in reader.files():
+            pack = waiting.get(file.name)
+            if pack is None:
+                profiles[file.name] = data
+                continue
+            held[file.name] = data
+            if file.name in last:
+                codes = _bytes_of(pack.codes, held)
+                importer.take(
+                    pack, profiles[pack.profile.name], held[pack.manifest.name], held[pack.library.name], codes
+                )
+                held.clear()
+    finally:
+        importer.finish()
+    return importer.report
+
+
+def _bytes_of(file: ExportedFile | None, held: dict[str, bytes]) -> bytes | None:
+    return None if file is None else held[file.name]

@@ -1,0 +1,70 @@
+"""Where an import reads from: a file of somebody else's.
+
+Job: bytes that stay what they are while they are judged.  Invariant: what is imported are the very bytes whose
+signature was checked, whoever can write to the file meanwhile.  May import: `evmaot.errors`, `evmaot.sharing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from evmaot.errors import UsageError
+from evmaot.sharing.exporting import SIGNATURE_SUFFIX
+from evmaot.store.files import translated
+
+MAX_SIGNATURE_BYTES: Final = 8192
+_COPY_BYTES: Final = 1 << 20
+
+
+def signature_beside(path: Path) -> str | None:
+    """The signature beside a file, None where there is none.  Raises UsageError ``unreadable_file``."""
+    beside = path.with_name(path.name + SIGNATURE_SUFFIX)
+    try:
+        with open(beside, "rb") as stream:
+            return signature_text(stream.read(MAX_SIGNATURE_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(beside, error) from error
+
+
+def signature_text(data: bytes) -> str:
+    """A signature as text; what is none of UTF-8 verifies as none."""
+    return data.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def private_copy(path: Path, directory: Path) -> Iterator[BinaryIO]:
+    """A copy of a file that nobody else can write to; it has no name and goes with the block.
+
+    `directory` is of the file system that needs the room anyway.  Raises UsageError ``unreadable_file``, StoreError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with open(descriptor, "rb") as source, contextlib.ExitStack() as stack:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(
+                "unreadable_file", "the export is no regular file", context={"path": str(path)}, hint="check the path"
+            )
+        with translated("copy the export into the store", directory):
+            copy = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile(dir=directory)))
+            shutil.copyfileobj(source, copy, _COPY_BYTES)
+            copy.flush()
+        copy.seek(0)
+        yield copy
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    cause = error.strerror or str(error)
+    return UsageError(
+        "unreadable_file", "cannot read the export", context={"path": str(path)}, cause=cause, hint="check the path"
+    )
