@@ -37,8 +37,9 @@ def one_code(invocation: Invocation, text: str, contract: str | None, input_form
     distinct = {source.code: source for source in reversed(contracts) if _is_meant(source, contract)}
     if len(distinct) == 1:
         source = next(iter(distinct.values()))
-        if source.holes:
-            holes = counted(len(source.holes), "hole")
+        empty = [hole for hole in source.holes if not any(source.code[hole.offset : hole.offset + hole.length])]
+        if empty:
+            holes = counted(len(empty), "hole")
             words = (
                 f"warning: {source.label} has {holes} (immutables, library addresses) that hold what the file has there"
             )

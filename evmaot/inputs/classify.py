@@ -47,6 +47,8 @@ class Classification:
     """For people: the name of the variant."""
     address: bytes | None = None
     """20 bytes: target of a delegation, implementation of a proxy, own address of a library."""
+    address_place: tuple[int, int] | None = None
+    """(offset, length) of the address in a code that is the same but for it: of a proxy or a library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class _Proxy:
     name: str
     prefix: bytes
     suffix: bytes
+
+    @property
+    def address_size_bytes(self) -> int:
+        """What the PUSH at the end of the prefix takes."""
+        return self.prefix[-1] - 0x5F
 
 
 def _eip1167() -> tuple[_Proxy, ...]:
@@ -96,9 +103,11 @@ def classify(code: bytes) -> Classification:
         for proxy in _PROXIES:
             implementation = _implementation(code, proxy)
             if implementation is not None:
-                return Classification(CodeClass.MINIMAL_PROXY, proxy.name, implementation)
+                place = (len(proxy.prefix), proxy.address_size_bytes)
+                return Classification(CodeClass.MINIMAL_PROXY, proxy.name, implementation, place)
     if has_library_guard(code):
-        return Classification(CodeClass.LIBRARY, "library guard", _library_address(code))
+        place = (LIBRARY_ADDRESS_OFFSET, ADDRESS_SIZE_BYTES)
+        return Classification(CodeClass.LIBRARY, "library guard", _library_address(code), place)
     return Classification(CodeClass.ORDINARY, "ordinary")
 
 
@@ -122,7 +131,7 @@ def _classify_ef(code: bytes) -> Classification:
 
 def _implementation(code: bytes, proxy: _Proxy) -> bytes | None:
     """The implementation's address if the code is that proxy."""
-    size = proxy.prefix[-1] - 0x5F  # the prefix ends with the PUSH of the address
+    size = proxy.address_size_bytes
     if len(code) != len(proxy.prefix) + size + len(proxy.suffix):
         return None
     if not (code.startswith(proxy.prefix) and code.endswith(proxy.suffix)):

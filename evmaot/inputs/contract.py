@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from evmaot.inputs.classify import ADDRESS_SIZE_BYTES, LIBRARY_ADDRESS_OFFSET, CodeClass, classify, has_library_guard
+from evmaot.inputs.classify import ADDRESS_SIZE_BYTES, Classification, CodeClass, classify
 from evmaot.inputs.context import Context, ShapeError
 from evmaot.inputs.hexadecimal import HexFault, Placeholder, decode_hex, strip_prefix
 from evmaot.inputs.problems import clean_text
@@ -54,7 +54,7 @@ def read_code(
         return context.problem(decoded.code, f"{label}: {decoded.message}")
     try:
         links = parse_links(link_references)
-        holes = (*parse_immutables(immutable_references), *_library_holes(decoded.code, decoded.placeholders, links))
+        holes = (*parse_immutables(immutable_references), *_library_holes(decoded.placeholders, links))
         unlinked = _unlinked(decoded.code, decoded.placeholders, links)
         if unlinked and not context.allow_unlinked:
             return context.problem("unlinked", f"{label} needs the address of {', '.join(unlinked)}")
@@ -92,10 +92,20 @@ def accept_code(
         code=code,
         label=clean_text(label),
         origin=clean_text(context.origin),
-        holes=settle_holes(holes, len(code)),
+        holes=settle_holes(_with_address(found, holes), len(code)),
         evm_version=clean_text(evm_version) if isinstance(evm_version, str) and evm_version else None,
         count=count,
     )
+
+
+def _with_address(found: Classification, holes: tuple[Hole, ...]) -> tuple[Hole, ...]:
+    """The holes, and the address that the bytes themselves tell: deployments of a proxy or library share the rest."""
+    if found.address_place is None:
+        return holes
+    offset, length = found.address_place
+    if any(hole.offset < offset + length and offset < hole.offset + hole.length for hole in holes):
+        return holes
+    return (*holes, Hole(offset, length, "proxy" if found.kind is CodeClass.MINIMAL_PROXY else "library"))
 
 
 def _absent(context: Context, label: str, code: str) -> Problem:
@@ -116,13 +126,9 @@ def _appended(start: int, size_bytes: int) -> tuple[Hole, ...]:
     return (Hole(start, size_bytes, "immutable"),) if size_bytes else ()
 
 
-def _library_holes(code: bytes, placeholders: tuple[Placeholder, ...], links: tuple[Link, ...]) -> set[Hole]:
+def _library_holes(placeholders: tuple[Placeholder, ...], links: tuple[Link, ...]) -> set[Hole]:
     holes = {Hole(link.offset, link.length, "library") for link in links}
     holes.update(Hole(placeholder.offset, ADDRESS_SIZE_BYTES, "library") for placeholder in placeholders)
-    own = code[LIBRARY_ADDRESS_OFFSET : LIBRARY_ADDRESS_OFFSET + ADDRESS_SIZE_BYTES]
-    if has_library_guard(code) and not any(own):
-        # Compiled, not yet deployed: the library's own address is written at deployment.
-        holes.add(Hole(LIBRARY_ADDRESS_OFFSET, ADDRESS_SIZE_BYTES, "library"))
     return holes
 
 

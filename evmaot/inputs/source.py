@@ -22,8 +22,9 @@ class Hole:
     """In bytes, from the start of the code."""
     length: int
     """In bytes, at least 1."""
-    kind: Literal["immutable", "library"]
-    """immutable: values written by the constructor.  library: the address of a library, or a library's own."""
+    kind: Literal["immutable", "library", "proxy"]
+    """immutable: values written by the constructor.  library: the address of a library, or a library's own.
+    proxy: the address of a minimal proxy's implementation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,17 @@ def test_a_minimal_proxy_tells_its_implementation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_s_address_stands_where_its_place_says(name: str) -> None:
+    code = bytes.fromhex(PROXIES[name])
+    found = classify(code)
+    assert found.address_place is not None
+    assert found.address is not None
+    offset, length = found.address_place
+    assert code[offset : offset + length] == found.address[20 - length :]
+    assert code[offset - 1] == 0x5F + length  # PUSH of exactly that
+
+
+@pytest.mark.parametrize("name", PROXIES)
 def test_a_proxy_with_one_byte_changed_is_ordinary(name: str) -> None:
     code = bytes.fromhex(PROXIES[name])
     start = code.index(TARGET)

@@ -131,9 +131,22 @@ def test_references_that_do_not_fit_the_code_are_a_problem(references: object) -
     assert problem("60" * 33, immutable_references=references).code == "bad_shape"
 
 
-def test_the_guard_of_an_undeployed_library_is_a_hole_and_of_a_deployed_one_is_not() -> None:
-    assert contract("73" + "00" * 20 + "301400").holes == (Hole(1, 20, "library"),)
-    assert contract("73" + "12" * 20 + "301400").holes == ()
+@pytest.mark.parametrize("own_address", ["00" * 20, "12" * 20], ids=["undeployed", "deployed"])
+def test_the_own_address_of_a_library_is_a_hole(own_address: str) -> None:
+    assert contract("73" + own_address + "301400").holes == (Hole(1, 20, "library"),)
+
+
+def test_the_implementation_of_a_minimal_proxy_is_a_hole() -> None:
+    # EIP-1167: all proxies are one code but for that.
+    assert contract("363d3d373d3d3d363d73" + "12" * 20 + "5af43d82803e903d91602b57fd5bf3").holes == (
+        Hole(10, 20, "proxy"),
+    )
+
+
+def test_a_reference_to_the_own_address_and_the_guard_are_one_hole() -> None:
+    references = {"library_deploy_address": [{"start": 1, "length": 20}]}
+    source = contract("73" + "00" * 20 + "301400", immutable_references=references)
+    assert source.holes == (Hole(1, 20, "immutable"),)
 
 
 def test_appended_bytes_are_zeros_and_a_hole_and_count_for_the_limit() -> None:
