@@ -175,7 +175,9 @@ class Output:
         kept, left_out = fitting_columns(columns, cells, width)
         columns = [columns[index] for index in kept]
         cells = [tuple(row[index] for index in kept) for row in cells]
-        widths = column_widths(columns, cells, width)
+        widths = column_widths(columns, cells, width, keep_least=True)
+        if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+            widths = column_widths(columns, cells, width)
         heading = _line(columns, [column.title for column in columns], widths)
         self.data(self.styled(heading, "bold"))
         for row in cells:

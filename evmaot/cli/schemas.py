@@ -228,6 +228,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
     },
     "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
     "explain": {
+        "store": "text",
         "code_hash": "hash",
         "fork": "text",
         "lookup": _VERDICT,
@@ -334,6 +335,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
     },
     "preload": {
         "store": "text",
+        "layers": ["text"],
         "mapping": "text",
         "programs": "count",
         "contracts": "count",

@@ -189,3 +189,15 @@ def test_opcodes_of_the_code_decide_the_rules(cli: Cli, real_store: Path, home: 
     wanted = explained(cli, "other.hex")["wanted"]
     assert set(wanted["rules"]["gas"]) == {"ADD", "PUSH1"}
     assert wanted["rules"]["digest"] == restrict(fork_named("osaka"), frozenset({0x01, 0x60})).digest
+
+
+def test_what_the_store_lacks_is_found_in_a_layer(
+    cli: Cli, real_store: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = home.parent / "top"
+    ArtifactDirectory.open(top, create=True)
+    monkeypatch.setenv("EVMAOT_STORE_PATH", str(real_store))
+    monkeypatch.setenv("EVMAOT_STORE", str(top))
+    data = explained(cli, PUSH0_HASH)
+    assert (data["lookup"]["reason"], data["store"]) == ("loaded", str(real_store))
+    assert cli("preload", "--check", "--json").document["data"]["programs"] == 2

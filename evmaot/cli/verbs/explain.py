@@ -51,23 +51,34 @@ def command(
     answers are given: what the runtime finds, and what a build with these options would do. Behind each miss is the
     first field that differs; --json gives both preimages whole.
     """
-    from evmaot.cli.stores import open_store
+    from evmaot.cli.stores import open_layers, open_store
     from evmaot.evm.forks import forks_selected
     from evmaot.explanation import Outcome, explain, explain_without_store
     from evmaot.store.index import StoreIndex
 
     chosen = fork or forks_selected(",".join(invocation.settings.forks))[-1]
+    place = invocation.settings.store
     try:
         store = open_store(invocation)
     except StoreError as error:
         answer = explain_without_store(_question(invocation, StoreIndex((), ()), code, chosen, contract), error)
     else:
         index = store.index()
-        answer = explain(store, index, _question(invocation, index, code, chosen, contract))
+        question = _question(invocation, index, code, chosen, contract)
+        answer = explain(store, index, question)
+        for layer in open_layers(invocation):
+            if answer.lookup.outcome is Outcome.HIT:
+                break
+            # What the store itself lacks is looked up below it, as the runtime does.
+            below = explain(layer, layer.index(), question)
+            if below.lookup.outcome is Outcome.HIT:
+                answer, place = below, layer.paths.root
     if invocation.output.as_json:
-        invocation.output.document("explain", _data(answer))
+        invocation.output.document("explain", {"store": str(place), **_data(answer)})
     else:
         _tell(invocation, answer)
+        if place != invocation.settings.store:
+            invocation.output.say(f"found in the layer {place}")
     if error_if_empty and answer.lookup.outcome is not Outcome.HIT:
         context.exit(EMPTY)
 

@@ -51,7 +51,7 @@ class Start:
         try:
             yield
         finally:
-            self.seconds[name] = round(time.perf_counter() - start, 6)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 6)
 
 
 @click.command("preload", cls=Verb)
@@ -75,15 +75,17 @@ def command(
     for this machine was refused; artifacts for other machines and versions are no failure. Nothing is left behind.
     """
     del check
-    from evmaot.cli.stores import open_store
+    from evmaot.cli.stores import open_layers, open_store
 
     # A store that is missing or not trusted is no start at all: it is told as every command tells it.
     store = open_store(invocation)
     chosen = _chosen_profiles(invocation, store.paths.profiles, profiles)
-    start = _start(store.paths.root, mapping, chosen)
+    layers = [layer.paths.root for layer in open_layers(invocation)]
+    start = _start([store.paths.root, *layers], mapping, chosen)
     refused = [row for row in start.skipped if row["is_refusal"]]
     data = {
         "store": str(store.paths.root),
+        "layers": [str(path) for path in layers],
         "mapping": mapping,
         "programs": start.programs,
         "contracts": start.contracts,
@@ -124,7 +126,7 @@ def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str,
     return [digest for digest in digests if digest.startswith(tuple(text.lower() for text in wanted))]
 
 
-def _start(path: Path, mapping: str, profiles: Profiles) -> Start:
+def _start(paths: list[Path], mapping: str, profiles: Profiles) -> Start:
     start = Start()
     before = _resident_bytes()
     with start.phase("import"):
@@ -139,21 +141,23 @@ def _start(path: Path, mapping: str, profiles: Profiles) -> Start:
         profiles=profiles,
         on_skip=lambda reason, subject, message: found.append((reason, subject, message)),
     )
-    with start.phase("open"):
-        store = DirectoryStore(path)
-    with store.reading():
-        with start.phase("read"):
-            inventory = store.load_all()
-        with start.phase("index"):
-            records = catalogue.add(inventory)
-        with start.phase("load"):
-            loaded = [record for record in records if catalogue.load(record) is not None]
+    loaded = []
+    for path in paths:
+        with start.phase("open"):
+            store = DirectoryStore(path)
+        with store.reading():
+            with start.phase("read"):
+                inventory = store.load_all()
+            with start.phase("index"):
+                records = catalogue.add(inventory)
+            with start.phase("load"):
+                loaded += [record for record in records if catalogue.load(record) is not None]
     start.programs = sum(record.usable_members for record in loaded)
     start.contracts = len({member.code_hash for record in loaded for member in record.source.members})
     start.libraries = len(loaded)
     start.size_bytes = sum(record.source.size_bytes for record in loaded)
     start.resident_bytes = max(0, _resident_bytes() - before)
-    start.skipped = [_skip_data(path, *one) for one in found]
+    start.skipped = [_skip_data(paths[0], *one) for one in found]
     return start
 
 
