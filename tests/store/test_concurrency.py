@@ -76,6 +76,15 @@ def test_a_storm_of_kills_loses_nothing(tmp_path: Path) -> None:
     assert set(figures["by_role"]) == {"write", "collect_and_clear", "load"}
 
 
+def test_sixteen_builders_of_one_key_compile_it_once(tmp_path: Path) -> None:
+    """P4: all plan to compile it, one does, and the others take what that one published."""
+    command = [sys.executable, "-m", "tests.support.store_crowd", str(tmp_path), "16"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == ["cached"] * 15 + ["compiled"]
+    assert len((tmp_path / "notes").read_text().splitlines()) == 1
+
+
 def test_a_unit_is_locked_by_one_at_a_time(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
     one, other = sha("unit one"), sha("unit other")

@@ -5,16 +5,22 @@ Every system call of the store goes through `evmaot.store.system.System`, so eac
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from evmaot.errors import EvmaotError, StoreError
+from evmaot.errors import EvmaotError, StoreError, UsageError
+from evmaot.store.codes import StoredCode
+from evmaot.store.collection import Limits, collect, mark_used
 from evmaot.store.files import Durability
 from evmaot.store.negative import NegativeRecord
+from evmaot.store.pins import read_pins
 from evmaot.store.publication import NewPack
 from evmaot.store.removal import Selector
 from evmaot.store.system import System
@@ -24,6 +30,7 @@ from tests.support.store_samples import (
     KilledSystem,
     PowerLossSystem,
     QuickSystem,
+    ShortWriteSystem,
     errors,
     failing,
     labels,
@@ -83,6 +90,33 @@ def quarantine(root: Path, system: System) -> None:
         store.quarantine(found)
 
 
+def publish_with_codes(root: Path, system: System) -> None:
+    codes = (StoredCode(b"\x60\x01\x00", ("osaka",), "new1"),)
+    open_store(root, system=system).publish_batch([NewPack(*pack("new1 new2"), codes=codes)])
+
+
+def collect_old(root: Path, system: System) -> None:
+    """Over its size; what was there is two hours old."""
+    collect(open_store(root, system=system), Limits(max_size_bytes=0, keep_free=1))
+
+
+def pin(root: Path, system: System) -> None:
+    store = open_store(root, system=system)
+    store.pin("kept", [entry.key for entry in store.index()])
+
+
+def unpin(root: Path, system: System) -> None:
+    """Of a pin that is there already, or not any more."""
+    store = open_store(root, system=system)
+    with contextlib.suppress(UsageError):
+        store.unpin("old")
+
+
+def use(root: Path, system: System) -> None:
+    store = open_store(root, system=system)
+    mark_used(store, store.packs())
+
+
 AFTER: dict[str, tuple[Operation, list[str]]] = {
     "create": (create, ["old1", "old2"]),
     "publish": (publish, ["new1", "new2", "old1", "old2"]),
@@ -93,6 +127,11 @@ AFTER: dict[str, tuple[Operation, list[str]]] = {
     "clear": (clear, []),
     "remember": (remember, ["old1", "old2"]),
     "quarantine": (quarantine, []),
+    "publish_with_codes": (publish_with_codes, ["new1", "new2", "old1", "old2"]),
+    "collect": (collect_old, []),
+    "pin": (pin, ["old1", "old2"]),
+    "unpin": (unpin, ["old1", "old2"]),
+    "use": (use, ["old1", "old2"]),
 }
 """Each operation, and what the store of `old1` and `old2` holds once it is done."""
 
@@ -101,6 +140,11 @@ AFTER: dict[str, tuple[Operation, list[str]]] = {
 def base(tmp_path: Path) -> Path:
     store = open_store(tmp_path / "base")
     store.publish(*pack("old1 old2"))
+    store.pin("old", [])
+    two_hours_ago = time.time() - 7200
+    for found in store.packs():
+        for path in (found.manifest_path, found.object_path):
+            os.utime(path, (two_hours_ago, two_hours_ago))
     return tmp_path / "base"
 
 
@@ -201,7 +245,10 @@ def lose_power(base: Path, operation: Operation, at: int, loss: str) -> tuple[Pa
 
 
 LOSSES = ["lost", "zeroed", "names", "one directory"]
-DURABLE = ["create", "publish", "publish_batch_full", "publish_other_profile", "remove", "remember"]
+DURABLE = [
+    "create", "publish", "publish_batch_full", "publish_other_profile", "publish_with_codes", "remove", "remember",
+    "collect", "pin", "unpin",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -252,3 +299,48 @@ def test_a_full_disk_is_named_and_what_was_there_stays(base: Path) -> None:
     assert caught.value.hint
     assert labels(open_store(root)) == ["old1", "old2"]
     assert not list(open_store(root).paths.tmp.iterdir())
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_writes_that_are_cut_short_are_continued(base: Path, name: str) -> None:
+    operation, after = AFTER[name]
+    operation(base, ShortWriteSystem())
+    require_sound(base, after)
+    assert labels(open_store(base)) == after
+
+
+def test_a_pin_that_was_reported_survives_a_power_loss(base: Path) -> None:
+    """Else the collector would take after it what the operator was told to be kept."""
+    for loss in ("lost", "names"):
+        for at in range(1, MAX_CALLS):
+            root, done = lose_power(base, pin, at, loss)
+            pins, wrong = read_pins(open_store(root).files)
+            assert wrong == []
+            assert len(pins) == 2 or not done
+            if done:
+                break
+
+
+def mend(root: Path, system: System) -> None:
+    open_store(root, system=system).publish(*pack("old1 old2"))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_mending_a_library_can_be_killed_at_any_call(base: Path, at_once: bool) -> None:
+    """What repair does: the same bytes are published over the damaged ones, which go aside."""
+    for at in range(1, MAX_CALLS):
+        root = copy(base, "mended")
+        (found,) = open_store(root).packs()
+        found.object_path.chmod(0o600)
+        found.object_path.write_bytes(b"damaged")
+        found.object_path.chmod(0o444)
+        try:
+            mend(root, KilledSystem(at) if at_once else failing(at, errno.EIO))
+        except (Killed, StoreError):
+            assert labels(open_store(root)) == ["old1", "old2"], "nothing but the damaged bytes is missing"
+            mend(root, QuickSystem())
+        else:
+            if at_once or at > MAX_CALLS // 4:
+                break
+        assert errors(open_store(root).verify("hash")) == []
+        assert [path.read_bytes() for path in open_store(root).paths.quarantine.rglob("*.so")] == [b"damaged"]

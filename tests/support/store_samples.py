@@ -116,8 +116,19 @@ class Killed(BaseException):
     """The process is gone: no handler of the store may run a system call after it."""
 
 
-MUTATING = ("create", "write", "chmod", "fsync", "rename", "link", "unlink", "rmdir", "mkdir", "close")
-READING = ("open_read", "open_directory", "read", "listdir", "lstat", "fstat", "open_lock", "try_flock")
+MUTATING = ("create", "write", "chmod", "fsync", "rename", "link", "unlink", "rmdir", "mkdir", "touch", "close")
+READING = (
+    "open_read",
+    "open_directory",
+    "read",
+    "listdir",
+    "lstat",
+    "fstat",
+    "open_lock",
+    "try_flock",
+    "try_lock_byte",
+    "space",
+)
 
 
 class ScriptedSystem(QuickSystem):
@@ -216,9 +227,10 @@ class PowerLossSystem(KilledSystem):
 
     def unlink(self, path: str) -> None:
         before = Path(path).read_bytes() if os.path.exists(path) else None
+        times = (os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns) if before is not None else None
         super().unlink(path)
         if before is not None and "/tmp/" not in path[-60:]:
-            self._remember(path, lambda: _restore(path, before))
+            self._remember(path, lambda: _restore(path, before, times))
 
     def _remember(self, path: str, undo: Callable[[], None]) -> None:
         self._undo.setdefault(os.path.dirname(path), []).append(undo)
@@ -244,7 +256,7 @@ class PowerLossSystem(KilledSystem):
         return sorted(self._undo)
 
 
-def _restore(path: str, before: bytes | None) -> None:
+def _restore(path: str, before: bytes | None, times_ns: tuple[int, int] | None = None) -> None:
     if before is None:
         if os.path.lexists(path):
             os.unlink(path)
@@ -253,6 +265,8 @@ def _restore(path: str, before: bytes | None) -> None:
             os.chmod(path, 0o600)
         Path(path).write_bytes(before)
         os.chmod(path, 0o444 if path.endswith(".so") else 0o600)
+        if times_ns is not None:
+            os.utime(path, ns=times_ns)
 
 
-ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE)
+ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EINTR)
