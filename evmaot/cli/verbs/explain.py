@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation, setting_option
-from evmaot.cli.options import StoredName, fork_option
+from evmaot.cli.options import fork_option
 from evmaot.cli.output import Column
 from evmaot.errors import StoreError, UsageError
 
@@ -29,7 +29,7 @@ _COLORS = {"hit": "green", "miss": "yellow", "refused": "red"}
 
 
 @click.command("explain", cls=Verb)
-@click.argument("code", type=StoredName("hashes"))
+@click.argument("code", type=click.Path(), metavar="CODE")
 @fork_option("The fork of the look-up (default: the last of the configured ones).")
 @click.option("--contract", metavar="GLOB", help="The contract of an input that holds several.")
 @setting_option("tiers", "--opt", metavar="TIER", help="The tier that a build would compile: fast or optimised.")
