@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from evmaot.build_inputs import Gathered
 from evmaot.build_packs import Publisher, Ready
 from evmaot.build_plan import Lookup, Plan, Unit, check_request, chunked, make_plan, mark_cached
 from evmaot.build_report import (
@@ -42,7 +41,7 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import StoreIndex
 from evmaot.store.locks import UnitLocks
 from evmaot.store.negative import NegativeRecord
-from evmaot.toolchain import Toolchain, UnitJob, UnitOutput, toolchain
+from evmaot.toolchain import Toolchain, UnitOutput, toolchain
 from evmaot.workers import JobFailure, JobResult, WorkerLimits, WorkerPool
 
 __all__ = [
@@ -82,7 +81,7 @@ def build(
     with contextlib.nullcontext() if store is None else store.shared_lock():
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
         plan = make_plan(request, tools, store, index, layers)
-        _tell_inputs(plan.inputs, report)
+        _tell_inputs(plan, report)
         report.units = sorted((unit.report for unit in plan.units), key=lambda unit: (unit.label, unit.unit_key))
         if store is not None and not request.dry_run:
             wanted = {unit.report.pack for unit in plan.units}
@@ -101,9 +100,10 @@ def build(
     return report
 
 
-def _tell_inputs(inputs: Gathered, report: BuildReport) -> None:
+def _tell_inputs(plan: Plan, report: BuildReport) -> None:
+    inputs = plan.inputs
     report.sources, report.distinct_codes = inputs.sources, len(inputs.codes)
-    report.undeployed = sum(code.is_undeployed for code in inputs.codes)
+    report.undeployed = len({unit.code.sha256 for unit in plan.units if unit.code.is_undeployed})
     report.problems, report.problems_omitted = inputs.problems, dict(inputs.omitted)
 
 
@@ -253,7 +253,7 @@ class _Session:
             self._leave_chunk(unit)
             return
         self._progress.tell(EventKind.STARTED, unit.report.label)
-        pool.submit(unit.key, UnitJob(unit.code.data, unit.compile_rules, self._request.options, unit.symbol))
+        pool.submit(unit.key, unit.job(self._request.options))
 
     def _look_again(self, unit: Unit) -> bool:
         index = self.store.index([self._tools.profile.short])

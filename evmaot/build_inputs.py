@@ -8,14 +8,15 @@ has a problem that says why, or is counted; the same inputs in the same order gi
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
 from evmaot.build_report import MAX_LABELS, BuildRequest
 from evmaot.evm.keccak import keccak256
+from evmaot.evm.template import code_digest
+from evmaot.inputs.metadata import metadata_hole
 from evmaot.inputs.problems import make_problem
-from evmaot.inputs.source import ContractSource, Hole, InputLimits, Problem
+from evmaot.inputs.source import ContractSource, InputLimits, Problem
 
 MAX_PROBLEMS = 1000
 """Problems of one name that are kept; what is beyond is counted."""
@@ -28,17 +29,15 @@ class Code:
 
     data: bytes
     sha256: str
+    """Digest of the code, or of the template (`evmaot.evm.template.code_digest`)."""
     labels: list[str]
     sources: int = 0
     heat: int = 0
     """How often it occurred: of a trace, in how many transactions."""
-    holes: tuple[Hole, ...] = ()
-    """Of the first source that tells: bytes that differ between deployments."""
-
-    @property
-    def is_undeployed(self) -> bool:
-        """Whether deployment will write something into it that is not there yet: what is deployed is other code."""
-        return bool(self.holes) and not any(any(self.data[h.offset : h.offset + h.length]) for h in self.holes)
+    holes: tuple[tuple[int, int], ...] = ()
+    """(offset, length) of what deployments of it fill differently."""
+    is_undeployed: bool = False
+    """It can't be a template, and deployment will write something into it: what is deployed is other code."""
 
 
 @dataclass(slots=True)
@@ -80,17 +79,26 @@ def gather(request: BuildRequest) -> Gathered:
             continue
         assert isinstance(item, ContractSource)
         found.sources += 1
-        sha256 = hashlib.sha256(item.code).hexdigest()
-        code = codes.setdefault(sha256, Code(item.code, sha256, []))
+        holes = _holes(request, item)
+        sha256 = code_digest(item.code, holes)
+        code = codes.setdefault(sha256, Code(item.code, sha256, [], holes=holes))
         first.setdefault(sha256, item.origin)
         code.sources += 1
         code.heat += item.count
-        code.holes = code.holes or item.holes
         if len(code.labels) < MAX_LABELS and item.label not in code.labels:
             code.labels.append(item.label)
     found.codes = list(codes.values())
     _choose(found, request, first)
     return found
+
+
+def _holes(request: BuildRequest, source: ContractSource) -> tuple[tuple[int, int], ...]:
+    """The holes of a source; with `strip_metadata` also its metadata, where that lies behind all others."""
+    holes = [(hole.offset, hole.length) for hole in source.holes]
+    metadata = metadata_hole(source.code) if request.strip_metadata else None
+    if metadata is not None and all(offset + length <= metadata[0] for offset, length in holes):
+        holes.append(metadata)
+    return tuple(holes)
 
 
 def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> None:

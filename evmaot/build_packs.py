@@ -143,7 +143,10 @@ def link_pack(tools: Toolchain, ready: Sequence[Ready]) -> tuple[bytes, str, Lib
 
 def codes_of(ready: Sequence[Ready]) -> tuple[StoredCode, ...]:
     """What the store keeps to compile the units again."""
-    return tuple(StoredCode(item.unit.code.data, item.unit.forks, item.unit.code.labels[0]) for item in ready)
+    return tuple(
+        StoredCode(code.data, unit.forks, code.labels[0], code.holes)
+        for unit, code in ((item.unit, item.unit.code) for item in ready)
+    )
 
 
 def _table(tools: Toolchain, units: Sequence[Unit]) -> LibraryTable:
@@ -160,7 +163,7 @@ def _members(ready: Sequence[Ready]) -> tuple[Member, ...]:
             code_sha256=item.unit.code.sha256,
             compile_ms=round(sum(item.output.phase_seconds.values()) * 1000),
             forks=item.unit.forks,
-            holes=(),
+            holes=item.unit.code.holes,
             label=clean_label(item.unit.code.labels[0]),
             length=len(item.unit.code.data),
             opcodes=item.unit.opcodes,

@@ -10,20 +10,22 @@ its manifest knows both.  May import: `evmaot.build_inputs`, `evmaot.build_repor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from evmaot.build_inputs import Code, Gathered, gather
 from evmaot.build_report import BuildRequest, UnitReport, UnitStatus
+from evmaot.codegen.options import CompileOptions
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
+from evmaot.evm.template import code_digest, masked_code
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
 from evmaot.store.keys import unit_key
-from evmaot.store.manifest import MAX_MEMBERS
-from evmaot.toolchain import Toolchain
+from evmaot.store.manifest import MAX_HOLES, MAX_MEMBERS
+from evmaot.toolchain import Toolchain, UnitJob
 
 MAX_PACK_CODE_BYTES: Final = 32 << 20
 """Code in one pack; machine code is about 20 times as long, and a library may have 1 GiB."""
@@ -51,6 +53,10 @@ class Unit:
     def compile_rules(self) -> CompileRules:
         """The rules as the compiler takes them."""
         return restrict(FORKS[self.forks[0]], opcodes_of_bitmap(self.opcodes))
+
+    def job(self, options: CompileOptions) -> UnitJob:
+        """What a worker gets."""
+        return UnitJob(self.code.data, self.compile_rules, options, self.symbol, self.code.holes)
 
 
 @dataclass(slots=True)
@@ -108,32 +114,70 @@ def make_plan(
 
 
 def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:
+    planned: set[str] = set()
+    # Codes without holes first: a template that can't be one becomes such a code, which may be there already.
+    for code in sorted(codes, key=lambda code: bool(code.holes)):
+        make = _template_units if code.holes else _code_units
+        for unit in make(forks, tools, index, code):
+            if unit.key not in planned:
+                planned.add(unit.key)
+                yield unit
+
+
+def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
+    """A code with holes as a template; where it can't be one, as the code that the input has."""
+    template = replace(code, data=masked_code(code.data, code.holes))
+    refused: dict[str, str] = {}
+    for unit in _code_units(forks, tools, index, template):
+        refusal = None
+        if index.find(tools.profile.digest, template.sha256, unit.rules, template.holes) is None:
+            refusal = _refusal(tools, unit)
+        if refusal is None:
+            yield unit
+        else:
+            refused.update(dict.fromkeys(unit.forks, refusal))
+    if refused:
+        plain = replace(code, sha256=code_digest(code.data), holes=(), is_undeployed=template.data == code.data)
+        for unit in _code_units(tuple(fork for fork in forks if fork.name in refused), tools, index, plain):
+            unit.report.template_refusal = refused[unit.forks[0]]
+            yield unit
+
+
+def _refusal(tools: Toolchain, unit: Unit) -> str | None:
+    if tools.template_refusal is None:
+        return "this compiler makes no templates"
+    if len(unit.code.holes) > MAX_HOLES:
+        return f"it has {len(unit.code.holes)} holes, at most {MAX_HOLES}"
+    return tools.template_refusal(unit.code.data, unit.compile_rules, unit.code.holes)
+
+
+def _code_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
     profile = tools.profile.digest
-    for code in codes:
-        opcodes = index.opcodes(profile, code.sha256)
-        if opcodes is None:
-            opcodes = opcode_bitmap(tools.reachable_opcodes(code.data))
-        known = index.rules_by_fork(profile, code.sha256)
-        by_rules: dict[str, list[str]] = {}
-        for fork in forks:
-            rules = known.get(fork.name) or rules_digest(fork, opcodes)
-            by_rules.setdefault(rules, []).append(fork.name)
-        for rules, names in by_rules.items():
-            key = unit_key(profile, rules, code.sha256, len(code.data))
-            report = UnitReport(
-                unit_key=key,
-                code_hash=None,
-                code_sha256=code.sha256,
-                code_size_bytes=len(code.data),
-                label=code.labels[0],
-                labels=tuple(code.labels),
-                sources=code.sources,
-                heat=code.heat,
-                forks=tuple(names),
-                rules=rules,
-                status=UnitStatus.PLANNED,
-            )
-            yield Unit(key, code, opcodes, rules, tuple(names), report)
+    opcodes = index.opcodes(profile, code.sha256)
+    if opcodes is None:
+        opcodes = opcode_bitmap(tools.reachable_opcodes(code.data))
+    known = index.rules_by_fork(profile, code.sha256)
+    by_rules: dict[str, list[str]] = {}
+    for fork in forks:
+        rules = known.get(fork.name) or rules_digest(fork, opcodes)
+        by_rules.setdefault(rules, []).append(fork.name)
+    for rules, names in by_rules.items():
+        key = unit_key(profile, rules, code.sha256, len(code.data), code.holes)
+        report = UnitReport(
+            unit_key=key,
+            code_hash=None,
+            code_sha256=code.sha256,
+            code_size_bytes=len(code.data),
+            label=code.labels[0],
+            labels=tuple(code.labels),
+            sources=code.sources,
+            heat=code.heat,
+            forks=tuple(names),
+            rules=rules,
+            status=UnitStatus.PLANNED,
+            holes=code.holes,
+        )
+        yield Unit(key, code, opcodes, rules, tuple(names), report)
 
 
 class Lookup:
@@ -147,7 +191,7 @@ class Lookup:
 
     def find(self, unit: Unit) -> Entry | None:
         """The stored member for a unit; None as well where its library is gone."""
-        found = self.index.find(self._profile, unit.code.sha256, unit.rules)
+        found = self.index.find(self._profile, unit.code.sha256, unit.rules, unit.code.holes)
         return found if found is not None and self._is_there(found.pack) else None
 
     def _is_there(self, pack: Pack) -> bool:

@@ -60,6 +60,8 @@ class BuildRequest:
     """The most frequent codes are compiled and stored first, not the largest."""
     limit: int | None = None
     """At most so many distinct codes, the most frequent."""
+    strip_metadata: bool = False
+    """Metadata at the end of a code is a hole: codes that differ in it alone share an artifact."""
     created: str | None = None
     """Time for the manifests, RFC 3339 UTC; the clock's where it is None."""
 
@@ -102,6 +104,10 @@ class UnitReport:
     message: str | None = None
     cause: str | None = None
     hint: str | None = None
+    holes: tuple[tuple[int, int], ...] = ()
+    """Of a template: (offset, length) of what deployments fill differently."""
+    template_refusal: str | None = None
+    """Why a code with holes is compiled as it is."""
     remembered: bool = False
     """The failure is of an earlier build."""
     seconds: float = 0.0

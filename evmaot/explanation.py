@@ -17,6 +17,7 @@ from evmaot.errors import EvmaotError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcodes_of_bitmap, restrict
 from evmaot.evm.opcodes import OPCODES
+from evmaot.evm.template import code_digest
 from evmaot.runtime.catalog import profile_rank
 from evmaot.runtime.loading import load_pack, profile_refusal
 from evmaot.runtime.preloading import LibraryMapping
@@ -90,6 +91,8 @@ class Question:
     length: int | None = None
     opcodes: str | None = None
     """Bitmap of the reachable opcodes, where the code is known."""
+    code: bytes | None = None
+    """To be matched against templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def explain_without_store(question: Question, error: EvmaotError) -> Explanation
 
 def explain(store: ArtifactDirectory, index: StoreIndex, question: Question) -> Explanation:
     """Answer a question.  Raises TrustError and StoreError for directories of the store."""
-    entries = [entry for entry in index if entry.member.code_hash == question.code_hash]
+    entries = [entry for entry in index if _is_of(entry.member, question)]
     question = _completed(question, entries)
     candidates = sorted(
         (_compared(entry, question) for entry in entries), key=lambda one: profile_rank(one.entry.pack.profile.profile)
@@ -134,6 +137,17 @@ def explain(store: ArtifactDirectory, index: StoreIndex, question: Question) -> 
     lookup = _lookup_verdict(store, question, candidates, failure)
     build = _build_verdict(store, question, candidates, failure)
     return Explanation(question, lookup, build, wanted_preimage(question), candidates, failure)
+
+
+def _is_of(member: Member, question: Question) -> bool:
+    """Whether the runtime would find the member: by its hash, or as a template that the code is made of."""
+    if member.holes and question.code is not None:
+        return _is_template_of(member, question.code)
+    return member.code_hash == question.code_hash
+
+
+def _is_template_of(member: Member, code: bytes) -> bool:
+    return member.length == len(code) and code_digest(code, member.holes) == member.code_sha256
 
 
 def _completed(question: Question, entries: Sequence[Entry]) -> Question:
@@ -282,11 +296,13 @@ def _judged(store: ArtifactDirectory, question: Question, candidate: Candidate) 
     if reason is not None:
         difference = candidate.profile[0] if candidate.profile else None
         return 0, Verdict(Outcome.MISS, reason, _profile_words(entry, reason, difference), difference, entry)
-    if question.code_sha256 is not None and entry.member.code_sha256 != question.code_sha256:
+    if entry.member.holes and question.code is None:
+        words = "a template is stored under this hash: it serves codes like it, none of which has the hash itself"
+        return 2, Verdict(Outcome.MISS, "template", words, None, entry)
+    is_other = not entry.member.holes and entry.member.code_sha256 != question.code_sha256
+    if question.code_sha256 is not None and is_other:
         difference = Difference("SHA-256 of the code", question.code_sha256, entry.member.code_sha256)
         return 1, Verdict(Outcome.MISS, "code_mismatch", "the artifact is of other code", difference, entry)
-    if entry.member.holes:
-        return 2, Verdict(Outcome.MISS, "template", "only a template with holes is stored", None, entry)
     if candidate.rules:
         first = candidate.rules[0]
         words = f"rules differ: {first.field} is {first.wanted} in {question.fork.name}, {first.found} in the artifact"
@@ -332,7 +348,8 @@ def _build_verdict(
         words = f"profile differs in {first.field}: {_short(first.wanted)} here, {_short(first.found)} in the artifact"
         return Verdict(Outcome.MISS, "profile_differs", words, first, nearest.entry)
     if first is None:
-        return Verdict(Outcome.MISS, "template", "only a template with holes is stored", None, nearest.entry)
+        words = "a template serves it; a build of the code without its holes would compile it"
+        return Verdict(Outcome.MISS, "template", words, None, nearest.entry)
     words = f"rules differ: {first.field} is {first.wanted} in {question.fork.name}, {first.found} in the artifact"
     return Verdict(Outcome.MISS, "rules_differ", words, first, nearest.entry)
 

@@ -23,7 +23,7 @@ from evmaot.evm.instruction_set import opcode_bitmap
 from evmaot.store.codes import StoredCode
 from evmaot.store.index import rules_digest
 from evmaot.store.keys import Profile, unit_key
-from evmaot.toolchain import Toolchain, UnitJob, toolchain
+from evmaot.toolchain import Toolchain, toolchain
 from evmaot.workers import WorkerLimits, WorkerPool
 
 
@@ -60,7 +60,7 @@ def rebuild(tools: Toolchain, codes: Sequence[StoredCode], *, jobs: int = 1) -> 
         while waiting or pool.pending:
             while waiting and pool.has_room:
                 unit = waiting.pop()
-                pool.submit(unit.key, UnitJob(unit.code.data, unit.compile_rules, tools.options, unit.symbol))
+                pool.submit(unit.key, unit.job(tools.options))
             for result in pool.wait():
                 if result.failure is not None:
                     failure = result.failure
@@ -78,7 +78,7 @@ def _unit(tools: Toolchain, item: StoredCode) -> Unit:
     sha256 = item.sha256
     opcodes = opcode_bitmap(tools.reachable_opcodes(item.code))
     rules = rules_digest(FORKS[item.forks[0]], opcodes)
-    key = unit_key(tools.profile.digest, rules, sha256, len(item.code))
+    key = unit_key(tools.profile.digest, rules, sha256, len(item.code), item.holes)
     report = UnitReport(
         unit_key=key,
         code_hash=None,
@@ -91,5 +91,7 @@ def _unit(tools: Toolchain, item: StoredCode) -> Unit:
         forks=item.forks,
         rules=rules,
         status=UnitStatus.PLANNED,
+        holes=item.holes,
     )
-    return Unit(key, Code(item.code, sha256, [item.label], 1, 1), opcodes, rules, item.forks, report)
+    code = Code(item.code, sha256, [item.label], 1, 1, holes=item.holes)
+    return Unit(key, code, opcodes, rules, item.forks, report)

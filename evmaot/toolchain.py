@@ -21,6 +21,7 @@ from evmaot.compiler_version import compiler_digest, installed_llvmlite
 from evmaot.errors import LoadError
 from evmaot.evm.instruction_set import CompileRules
 from evmaot.evm.keccak import keccak256
+from evmaot.evm.template import Holes
 from evmaot.store.keys import Profile
 from evmaot.target import refusal
 
@@ -33,6 +34,8 @@ class UnitJob:
     rules: CompileRules
     options: CompileOptions
     symbol: str
+    holes: Holes = ()
+    """Of a template, whose `code` has zero bytes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,15 @@ class Toolchain:
     """Does what linking needs in any case; called while the workers compile."""
     preload: tuple[str, ...] = ()
     """Modules that a worker imports before its first job."""
+    template_refusal: Callable[[bytes, CompileRules, Holes], str | None] | None = None
+    """Why a code can't be a template, None if it can; without this function none is."""
     profile_there: Callable[[], str] | None = None
     """Digest of the profile where it is called: a worker on another machine may have another compiler."""
 
 
 def toolchain(options: CompileOptions, linker: str = "own") -> Toolchain:
     """The real one.  Raises UsageError ``unknown_linker`` or ``linker_not_found``."""
-    from evmaot.codegen.driver import reachable_opcodes
+    from evmaot.codegen.driver import reachable_opcodes, template_refusal
 
     _require_linker(linker)
     runs_here = refusal(options.target.triple, options.target.features) is None
@@ -91,6 +96,7 @@ def toolchain(options: CompileOptions, linker: str = "own") -> Toolchain:
         self_test=self_test_job if runs_here else None,
         warm_up=partial(_warm_up, options),
         preload=("evmaot.codegen.driver",),
+        template_refusal=template_refusal,
         profile_there=partial(_profile_digest, options, linker),
     )
 
@@ -134,7 +140,7 @@ def compile_job(job: UnitJob) -> UnitOutput:
     """Compile one unit.  Raises CompileError, CompilerBug."""
     from evmaot.codegen.driver import compile_unit
 
-    unit = compile_unit(job.code, job.rules, job.options, job.symbol)
+    unit = compile_unit(job.code, job.rules, job.options, job.symbol, job.holes)
     return UnitOutput(unit.object_data, keccak256(job.code).hex(), unit.phase_seconds)
 
 

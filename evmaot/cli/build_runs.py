@@ -47,6 +47,7 @@ class BuildOptions:
     rank: bool
     limit: int | None
     deny: Path | None
+    strip_metadata: bool
     dry_run: bool
     print_keys: bool
     check: bool
@@ -119,7 +120,7 @@ def _items(invocation: Invocation, chosen: BuildOptions) -> Iterator[Item]:
     if not names and not chosen.addresses:
         hint = "evmaot build --fork osaka out/ (or list build.inputs in evmaot.toml)"
         raise UsageError("no_input", "there is nothing to build", hint=hint)
-    items = read_inputs(names, format=settings.input_format)
+    items = read_inputs(names, format=settings.input_format, allow_unlinked=True)
     if not chosen.addresses:
         return items
     live = node_contracts(settings, chosen.addresses, chosen.block, follow_proxies=chosen.follow_proxies)
@@ -142,4 +143,5 @@ def _request(invocation: Invocation, chosen: BuildOptions, items: Iterator[Item]
         deny=read_deny_list(chosen.deny) if chosen.deny is not None else None,
         rank=chosen.rank,
         limit=chosen.limit,
+        strip_metadata=chosen.strip_metadata,
     )

@@ -69,6 +69,8 @@ def _unit_data(unit: UnitReport, profile_id: str) -> dict[str, Any]:
         "code_size_bytes": unit.code_size_bytes,
         "forks": list(unit.forks),
         "rules": unit.rules,
+        "holes": [list(hole) for hole in unit.holes],
+        "template_refusal": unit.template_refusal,
         "reason": unit.reason,
         "message": unit.message,
         "remembered": unit.remembered,
@@ -168,7 +170,21 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
         if len(runs) > 1:
             output.say(f"{run.request.options.tier.value}, {_target(run)}:")
         _numbers(invocation, run)
+        _templates(invocation, run)
     _ending(invocation, runs, chosen)
+
+
+def _templates(invocation: Invocation, run: BuildRun) -> None:
+    """How many artifacts are templates, and what should have been one."""
+    number = sum(bool(unit.holes) for unit in run.report.units)
+    if number:
+        what = counted(number, "template")
+        invocation.output.say(f"{what} for codes whose deployments differ in immutables, library addresses or metadata")
+    refused = {unit.label: unit.template_refusal for unit in run.report.units if unit.template_refusal}
+    for label, reason in list(refused.items())[:MOST_SKIPPED]:
+        invocation.output.warn(f"{label} is compiled as the input has it: {reason} [template_refused]", style="yellow")
+    if len(refused) > MOST_SKIPPED:
+        invocation.output.warn(f"{len(refused) - MOST_SKIPPED:,} more [template_refused]", style="yellow")
 
 
 def _ending(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> None:

@@ -234,7 +234,7 @@ The look-up goes through these in order; the first that applies is the answer.
   architecture:NAME     machine code for another processor
   isa_missing:FEATURE   machine code for a better processor
   code_mismatch         the same hash, other code: somebody tampers
-  template              only code with holes is stored
+  template              a template is stored under this hash, which serves codes with other hashes
   rules_differ          the fork prices an opcode of the code otherwise
   object_missing, size_mismatch, hash_mismatch, elf_rule:RULE, noexec_mount,
   dlopen_failed, table_mismatch                  the library is refused

@@ -179,6 +179,8 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "code_size_bytes": "bytes",
                 "forks": ["text"],
                 "rules": "digest",
+                "holes": [["count"]],
+                "template_refusal": "text?",
                 "reason": "text?",
                 "message": "text?",
                 "remembered": "bool",

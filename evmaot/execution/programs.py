@@ -115,9 +115,12 @@ class JitPrograms:
 
 
 class StorePrograms:
-    """Programs that are resident already: ahead-of-time code.  `lookup` is `runtime.preload`'s."""
+    """Programs that are resident already: ahead-of-time code.
 
-    def __init__(self, lookup: Callable[[bytes, str], CompiledProgram | None]) -> None:
+    `lookup` is `runtime.preload`'s: of code hash, fork and code.
+    """
+
+    def __init__(self, lookup: Callable[[bytes, str, bytes], CompiledProgram | None]) -> None:
         self._lookup = lookup
         self._by_code: dict[tuple[bytes, str], CompiledProgram | None] = {}
 
@@ -126,7 +129,7 @@ class StorePrograms:
         key = (code, fork.name)
         if key in self._by_code:
             return self._by_code[key]
-        program = self._lookup(code_hash or keccak256(code), fork.name)
+        program = self._lookup(code_hash or keccak256(code), fork.name, code)
         # A code hash is not proof enough for code that runs: the artifact names the SHA-256 of what it compiled.
         if program is not None and program.code_sha256 != hashlib.sha256(code).digest():
             program = None

@@ -90,6 +90,9 @@ def stored_codes(store: ArtifactDirectory, sample: int | None = None, seed: int 
             lacking += len(pack.manifest.members)
             continue
         for item in codes:
+            if item.holes:  # no code by itself
+                lacking += 1
+                continue
             found.setdefault(item.code, CheckedCode(item.code, item.label))
     chosen = sorted(found.values(), key=lambda item: hashlib.sha256(item.code).digest())
     if sample is not None and sample < len(chosen):

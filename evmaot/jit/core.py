@@ -165,7 +165,7 @@ class Core:
         limit_bytes = self.tuning.resident_code_cache_bytes if self.config.preload is Preload.EAGER else 0
         index_store(self.catalogue, self.store, subject=str(self.config.store), limit_bytes=limit_bytes)
         loaded = [record for record in self.catalogue.records if self.map.adopt(record)]
-        self.preloaded_programs = sum(record.usable_members for record in loaded)
+        self.preloaded_programs = sum(len(record.source.members) for record in loaded)
         self.notify(
             PreloadedEvent(
                 programs_indexed=self.catalogue.programs_indexed,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork, fork_named
+from evmaot.runtime.candidates import Place
 from evmaot.runtime.catalog import Candidate, Catalogue, LibraryRecord
 from evmaot.runtime.image import LoadedLibrary
 from evmaot.runtime.lookup import Compiled
@@ -65,7 +66,7 @@ class CodeUnit:
         self.code_bytes = code_bytes
         self.data_bytes = data_bytes
         self.last_used = now
-        self.residents: dict[int, Resident] = {}
+        self.residents: dict[Place, Resident] = {}
         """By slot of the library; a JIT image has slot 0 alone."""
 
     @property
@@ -149,7 +150,7 @@ class ResidentMap:
         fork = self.fork(fork_name)
         if fork is None:
             return None
-        candidates, units = self.catalogue.candidates(code_hash), self._jit.get(code_hash, ())
+        candidates, units = self.catalogue.candidates(code_hash, code), self._jit.get(code_hash, ())
         if not candidates and not units:
             return None
         aot = next(
@@ -180,7 +181,7 @@ class ResidentMap:
     def loadable(self, code_hash: bytes, fork_name: str, code: bytes | None) -> LibraryRecord | None:
         """A library of the catalogue that fits and is not loaded, None if there is none."""
         fork = self.fork(fork_name)
-        if fork is None or not self.catalogue.candidates(code_hash):
+        if fork is None or not self.catalogue.candidates(code_hash, code):
             return None
         for candidate in self.catalogue.serving(code_hash, fork, code):
             if candidate.record.loaded is None and not candidate.record.refused:
@@ -274,16 +275,16 @@ class ResidentMap:
         return program
 
     def _resident_of(self, candidate: Candidate) -> Resident | None:
-        record, slot = candidate.record, candidate.member.slot
+        record, place = candidate.record, candidate.place
         unit = self._unit_of_record.get(id(record))
         if unit is None:
             return None
-        resident = unit.residents.get(slot)
+        resident = unit.residents.get(place)
         if resident is None:
             program = self.catalogue.program(candidate)
             if program is None:
                 return None
-            resident = unit.residents[slot] = Resident(program, unit)
+            resident = unit.residents[place] = Resident(program, unit)
         return resident
 
     def _point(self, key: Pair, resident: Resident) -> None:

@@ -15,61 +15,27 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from evmaot.errors import EvmaotError
 from evmaot.evm.forks import Fork
-from evmaot.runtime.artifacts import ArtifactLibrary, Inventory, StoredArtifact
+from evmaot.runtime.artifacts import Inventory, StoredArtifact
+from evmaot.runtime.candidates import Candidate, LibraryRecord, profile_rank
 from evmaot.runtime.image import LoadedLibrary
 from evmaot.runtime.loading import profile_refusal
 from evmaot.runtime.preloading import CURRENT, LibraryMapping, Profiles, checked_profiles
 from evmaot.runtime.program import CompiledProgram, ProgramKind
+from evmaot.runtime.templates import TemplateIndex
 from evmaot.store.index import rules_digest
-from evmaot.store.keys import Profile
-from evmaot.store.manifest import Member
+
+__all__ = ["Candidate", "Catalogue", "LibraryRecord", "profile_rank"]
 
 logger = logging.getLogger("evmaot.runtime")
 
-_TIER_RANKS = {"optimised": 0, "fast": 1}
-"""Better code first; a tier that this version does not know comes last."""
 _REFUSALS = {
     "profile_other": "is of another version of evmaot or LLVM: build again, or accept it (profiles='any')",
     "abi_mismatch": "has another native ABI than this version of evmaot: build again",
 }
 _UNFIT = "is not for this machine"
-
-
-def profile_rank(profile: Profile) -> tuple[int, int]:
-    """Which of several artifacts that fit is used: that of the lowest rank."""
-    return _TIER_RANKS.get(profile.tier, len(_TIER_RANKS)), -len(profile.features)
-
-
-class LibraryRecord:
-    """A library of a store and what became of it."""
-
-    __slots__ = ("loaded", "programs", "rank", "refused", "source")
-
-    def __init__(self, source: ArtifactLibrary, order: int) -> None:
-        self.source = source
-        # The best that fits: the optimised tier, then code for more CPU features, then the first found.
-        self.rank = (*profile_rank(source.profile.profile), order)
-        self.loaded: LoadedLibrary | None = None
-        self.refused = False
-        self.programs: dict[int, CompiledProgram] = {}
-        """By slot, made at the first look-up: forks of equal rules get one object."""
-
-    @property
-    def usable_members(self) -> int:
-        """Members that a look-up can find."""
-        return sum(not member.holes for member in self.source.members)
-
-
-class Candidate(NamedTuple):
-    """An artifact of the catalogue."""
-
-    rank: tuple[int, int, int]
-    record: LibraryRecord
-    member: Member
 
 
 class Catalogue:
@@ -96,6 +62,7 @@ class Catalogue:
         self._single_error = single_error
         self._on_skip = on_skip
         self._by_code_hash: dict[bytes, list[Candidate]] = {}
+        self._templates = TemplateIndex()
         self._known: dict[str, LibraryRecord] = {}
         # Of profiles that are not for this process: counted once, however often a look-up finds them again.
         self._refused: set[str] = set()
@@ -150,11 +117,11 @@ class Catalogue:
             return [self._known[key] for key in libraries if key in self._known]
 
     def _add_members(self, record: LibraryRecord) -> None:
-        duplicates = templates = 0
+        duplicates = 0
         rank, known, members = record.rank, self._by_code_hash, record.source.members
         for member in members:
             if member.holes:
-                templates += 1
+                self._templates.add(rank, record, member)
                 continue
             candidate = Candidate(rank, record, member)
             code_hash = bytes.fromhex(member.code_hash)
@@ -164,33 +131,35 @@ class Catalogue:
                 known[code_hash] = sorted([*others, candidate], key=_rank_of)
             else:
                 known[code_hash] = [candidate]
-        self.programs_indexed += len(members) - templates
+        self.programs_indexed += len(members)
         self.duplicates += duplicates
         if duplicates:
             logger.warning("%s: %d members are there already; the first is used", record.source.subject, duplicates)
-        if templates:
-            # Matching code against templates is not part of this version.
-            with self._count_lock:
-                self.skipped["template"] += templates
 
     def forget(self) -> None:
         """Forget all artifacts; loaded ones stay valid for who holds them.  Counts stay."""
         with self.lock:
             self._by_code_hash, self._known, self.records = {}, {}, []
             self._refused = set()
+            self._templates = TemplateIndex()
 
     # Which program.
 
-    def candidates(self, code_hash: bytes) -> Sequence[Candidate]:
-        """Artifacts of a code hash, the best first."""
-        return self._by_code_hash.get(code_hash, ())
+    def candidates(self, code_hash: bytes, code: bytes | None = None) -> Sequence[Candidate]:
+        """Artifacts of a code hash, the best first: those of the code itself, then templates that it is made of.
+
+        Templates are found where the code is given, and remembered for look-ups by hash.
+        """
+        own: Sequence[Candidate] = self._by_code_hash.get(code_hash, ())
+        matched = self._templates.match(code_hash, code)
+        return [*own, *matched] if matched else own
 
     def serving(self, code_hash: bytes, fork: Fork, code: bytes | None = None) -> Iterator[Candidate]:
         """Artifacts that are right for a code hash under a fork, the best first.
 
         With `code`, those of other code are left out, and counted (``code_mismatch``).
         """
-        candidates = self._by_code_hash.get(code_hash)
+        candidates = self.candidates(code_hash, code)
         if not candidates:
             return
         code_sha256 = None if code is None else hashlib.sha256(code).hexdigest()
@@ -206,16 +175,17 @@ class Catalogue:
     def program(self, candidate: Candidate) -> CompiledProgram | None:
         """The candidate's program, None while its library is not loaded."""
         record, member = candidate.record, candidate.member
-        program = record.programs.get(member.slot)
+        program = record.programs.get(candidate.place)
         if program is not None:
             return program
         loaded = record.loaded
         if loaded is None:
             return None
-        code_sha256, rules = bytes.fromhex(member.code_sha256), bytes.fromhex(member.rules)
+        compiled = candidate.template or member
+        rules = bytes.fromhex(member.rules)
         program = CompiledProgram(
-            loaded.entries[code_sha256, rules],
-            code_sha256,
+            loaded.entries[bytes.fromhex(compiled.code_sha256), rules],
+            bytes.fromhex(member.code_sha256),
             bytes.fromhex(member.code_hash),
             rules,
             kind=ProgramKind.AOT,
@@ -224,7 +194,7 @@ class Catalogue:
             backing=loaded,
         )
         # Two threads may get here at once; both get the object that was first.
-        return record.programs.setdefault(member.slot, program)
+        return record.programs.setdefault(candidate.place, program)
 
     def load(self, record: LibraryRecord, *, again: bool = False) -> LoadedLibrary | None:
         """Load a library, None where it is refused: the reason is counted, and it is not tried again.

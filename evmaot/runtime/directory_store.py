@@ -119,7 +119,7 @@ class DirectoryStore:
 
     def load(self, key: ArtifactKey) -> StoredArtifact | None:
         """The artifact of a key, None if there is none."""
-        entry = self._directory().index().find(key.profile, key.code_sha256, key.rules)
+        entry = self._directory().index().find(key.profile, key.code_sha256, key.rules, holes=None)
         return None if entry is None else self._artifact(entry)
 
     def store(self, library: NewLibrary) -> Sequence[StoredArtifact]:

@@ -187,7 +187,7 @@ class ResidentPrograms:
             return PreloadStatistics(
                 stores=self._stores,
                 programs_indexed=catalogue.programs_indexed,
-                programs_loaded=sum(record.usable_members for record in loaded),
+                programs_loaded=sum(len(record.source.members) for record in loaded),
                 libraries_indexed=len(catalogue.records),
                 libraries_loaded=len(loaded),
                 loaded_bytes=sum(record.source.size_bytes for record in loaded),

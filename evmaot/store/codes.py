@@ -3,22 +3,22 @@
 Job: write and read it.  Invariants: it is an aid and no truth: look-ups never read it, a pack without it is whole,
 and each code is believed only after its SHA-256; sizes are bounded, also of what it unpacks to.  It keeps all codes
 that were linked, also those of members that were deleted since, because the library does too.
-May import: `evmaot.errors`, `evmaot.json_text`, the store's lower modules.
+May import: `evmaot.errors`, `evmaot.evm`, `evmaot.json_text`, the store's lower modules.
 """
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from evmaot.errors import CorruptionError, EvmaotError
+from evmaot.evm.template import code_digest
 from evmaot.json_text import parse_json
 from evmaot.store.files import StoreFiles
-from evmaot.store.keys import canonical_json
-from evmaot.store.manifest import MAX_MEMBERS, clean_label
+from evmaot.store.keys import Holes, canonical_json
+from evmaot.store.manifest import MAX_MEMBERS, clean_label, parse_holes
 
 CODES_SCHEMA: Final = "evmaot.codes/1"
 MAX_CODES_BYTES: Final = 64 << 20
@@ -28,21 +28,23 @@ MAX_UNPACKED_BYTES: Final = 160 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredCode:
-    """One code and the forks that it was compiled for, of which all have the same rules for it."""
+    """One code or template and the forks that it was compiled for, of which all have the same rules for it."""
 
     code: bytes
     forks: tuple[str, ...]
     label: str
+    holes: Holes = ()
+    """Of a template."""
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the code, hex."""
-        return hashlib.sha256(self.code).hexdigest()
+        """Digest of the code or template, hex."""
+        return code_digest(self.code, self.holes)
 
 
 def pack_codes(codes: Iterable[StoredCode]) -> bytes:
     """The bytes of a codes file."""
-    rows = [{"code": item.code.hex(), "forks": list(item.forks), "label": clean_label(item.label)} for item in codes]
+    rows = [_row(item) for item in codes]
     return zlib.compress(canonical_json({"schema": CODES_SCHEMA, "codes": rows}), 6)
 
 
@@ -64,6 +66,11 @@ def unpack_codes(data: bytes) -> tuple[StoredCode, ...]:
         raise CorruptionError("codes_damaged", "the bytecode of a pack can't be read", cause=str(error)) from error
 
 
+def _row(item: StoredCode) -> dict[str, Any]:
+    row = {"code": item.code.hex(), "forks": list(item.forks), "label": clean_label(item.label)}
+    return {**row, "holes": [list(hole) for hole in item.holes]} if item.holes else row
+
+
 def _code(row: Any) -> StoredCode:
     if not isinstance(row, dict):
         raise ValueError("a code is no object")
@@ -72,7 +79,8 @@ def _code(row: Any) -> StoredCode:
         raise ValueError("a code or label is no text")
     if not isinstance(forks, list) or not forks or not all(isinstance(fork, str) for fork in forks):
         raise ValueError("the forks of a code are no texts")
-    return StoredCode(bytes.fromhex(code), tuple(forks), label)
+    data = bytes.fromhex(code)
+    return StoredCode(data, tuple(forks), label, parse_holes(row.get("holes", []), len(data)))
 
 
 def read_codes(files: StoreFiles, object_sha256: str) -> tuple[StoredCode, ...] | None:

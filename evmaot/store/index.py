@@ -20,7 +20,7 @@ from evmaot.evm.forks import Fork
 from evmaot.evm.instruction_set import opcodes_of_bitmap, restrict
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding
-from evmaot.store.keys import MAX_PROFILE_BYTES, StoredProfile, parse_profile
+from evmaot.store.keys import MAX_PROFILE_BYTES, Holes, StoredProfile, parse_profile
 from evmaot.store.manifest import MAX_MANIFEST_BYTES, ManifestError, Member, PackManifest, parse
 from evmaot.store.paths import MANIFEST_NAME, PROFILE_ID
 
@@ -118,11 +118,16 @@ class StoreIndex:
         """Members that are right for that code hash (hex) under the rules of `fork`."""
         return [entry for entry in self.by_code_hash(code_hash) if serves(entry.member, fork)]
 
-    def find(self, profile_digest: str, code_sha256: str, rules: str) -> Entry | None:
-        """The member of that profile for exactly this code under these rules, None if there is none."""
+    def find(self, profile_digest: str, code_sha256: str, rules: str, holes: Holes | None = ()) -> Entry | None:
+        """The member of that profile for exactly this code, or template, under these rules, None if there is none.
+
+        `holes` None: whatever it is; the digest of a template is never that of a code.
+        """
         for entry in self.by_code_sha256(code_sha256):
             member = entry.member
-            if member.rules == rules and not member.holes and entry.pack.manifest.profile == profile_digest:
+            if holes is not None and member.holes != holes:
+                continue
+            if member.rules == rules and entry.pack.manifest.profile == profile_digest:
                 return entry
         return None
 

@@ -202,7 +202,7 @@ def _members(rows: list[Any]) -> tuple[Member, ...]:
     _check_names(by_name["label"], by_name["symbol"])
     by_name["forks"] = _forks(by_name["forks"])
     if by_name["holes"].count([]) != len(rows):
-        by_name["holes"] = tuple(map(_holes, by_name["holes"], by_name["length"]))
+        by_name["holes"] = tuple(map(parse_holes, by_name["holes"], by_name["length"]))
     else:
         by_name["holes"] = ((),) * len(rows)
     for name in ("slot", "symbol"):
@@ -265,7 +265,8 @@ def _forks(column: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(result)
 
 
-def _holes(value: Any, length: int) -> Holes:
+def parse_holes(value: Any, length: int) -> Holes:
+    """Holes of a code of that length from JSON.  Raises ValueError."""
     if value == []:
         return ()
     if type(value) is not list or len(value) > MAX_HOLES:

@@ -186,7 +186,8 @@ def test_the_linkers_of_the_configuration_are_those_of_the_compiler() -> None:
 def test_exit_codes_of_a_report() -> None:
     report = build_report.BuildReport("p")
     request = build_report.BuildRequest((), forks_selected("osaka"))
-    options = BuildOptions((), (), "latest", False, False, None, None, False, False, False, False, None, None, False)
+    flags = (False,) * 5
+    options = BuildOptions((), (), "latest", False, False, None, None, *flags, None, None, False)
 
     def code(received: Sequence[int] = (), **changes: Any) -> int:
         return verb._exit_code([BuildRun(request, report)], list(received), replace(options, **changes))

@@ -19,6 +19,7 @@ from evmaot.evm.forks import FORKS
 from evmaot.evm.instruction_set import opcode_bitmap, restrict
 from evmaot.evm.keccak import keccak256
 from evmaot.evm.opcodes import BY_MNEMONIC
+from evmaot.evm.template import code_digest, masked_code
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.keys import Holes, Profile
 from evmaot.store.manifest import Member, ObjectRecord, Origin, PackManifest
@@ -52,11 +53,11 @@ class Contract:
 
     @property
     def code_hash(self) -> bytes:
-        return keccak256(self.code)
+        return keccak256(masked_code(self.code, self.holes))
 
     @property
     def code_sha256(self) -> bytes:
-        return hashlib.sha256(self.code).digest()
+        return bytes.fromhex(code_digest(self.code, self.holes))
 
 
 def profile(

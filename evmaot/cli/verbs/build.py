@@ -60,6 +60,7 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
 @click.option("--rank", is_flag=True, help="The most frequent codes first.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the N most frequent codes.")
 @click.option("--deny", type=click.Path(path_type=Path), metavar="FILE", help="Not these hashes, addresses, labels.")
+@click.option("--strip-metadata", is_flag=True, help="One artifact where only metadata at the end differs.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be compiled.")
 @click.option("--print-keys", is_flag=True, help="Only print the keys of all artifacts that the inputs need.")
 @click.option("--check", is_flag=True, help="Only say what the store lacks; exit with 3 if it lacks something.")
@@ -85,6 +86,9 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     fails costs only itself: the rest is stored, and the exit status is 3.
 
     --rank and --limit go by how often a code occurs in the inputs; traces of blocks and lists with counts tell it.
+    Of a contract with immutables or libraries that are not linked, a template is compiled: it serves every deployment,
+    whatever its constructor wrote there. Where that can't be proved right, the code is compiled as the input has it.
+
     A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels.
     """
     from evmaot.cli import build_summary

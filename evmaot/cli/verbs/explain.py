@@ -111,6 +111,7 @@ def _question(invocation: Invocation, index: StoreIndex, text: str, fork: Fork, 
         code_sha256=hashlib.sha256(code).hexdigest(),
         length=len(code),
         opcodes=opcode_bitmap(tools.reachable_opcodes(code)),
+        code=code,
     )
 
 

@@ -205,7 +205,7 @@ def _contracts(
             row["tier"],
             row["pack"][:8],
             f"{row['compile_seconds']:.2f} s",
-            row["label"] or "-",
+            (row["label"] or "-") + (" (template)" if row["holes"] else ""),
         )
         for row in shown
     ]

@@ -152,7 +152,7 @@ def _start(paths: list[Path], mapping: str, profiles: Profiles) -> Start:
                 records = catalogue.add(inventory)
             with start.phase("load"):
                 loaded += [record for record in records if catalogue.load(record) is not None]
-    start.programs = sum(record.usable_members for record in loaded)
+    start.programs = sum(len(record.source.members) for record in loaded)
     start.contracts = len({member.code_hash for record in loaded for member in record.source.members})
     start.libraries = len(loaded)
     start.size_bytes = sum(record.source.size_bytes for record in loaded)

@@ -129,12 +129,12 @@ def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:
             (
                 ("contract", row["code_hash"]),
                 ("label", row["label"] or "-"),
-                ("code", f"{row['length_bytes']:,} bytes, SHA-256 {row['code_sha256']}"),
+                ("code", f"{row['length_bytes']:,} bytes, {'digest' if holes else 'SHA-256'} {row['code_sha256']}"),
                 ("serves", fork_ranges(row["forks"])),
                 ("built for", fork_ranges(row["built_for"])),
                 ("rules", row["rules"]),
                 ("key", row["key"]),
-                *((("holes", f"bytes: {holes}"),) if holes else ()),
+                *((("template", f"any code like it, whatever it holds in these bytes: {holes}"),) if holes else ()),
                 ("tier", row["tier"]),
                 ("target", row["target"]),
                 ("loads here", why_not_here(entry.pack.profile.profile) or "yes"),
@@ -159,7 +159,12 @@ def _member_table(invocation: Invocation, entries: Sequence[Entry]) -> None:
         Column("LABEL", shrinks=True),
     )
     rows = [
-        (f"0x{member.code_hash[:12]}", str(member.length), fork_ranges(served(member)), member.label or "-")
+        (
+            f"0x{member.code_hash[:12]}",
+            str(member.length),
+            fork_ranges(served(member)),
+            (member.label or "-") + (" (template)" if member.holes else ""),
+        )
         for _, member in entries
     ]
     invocation.output.table(columns, rows)

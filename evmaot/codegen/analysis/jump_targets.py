@@ -66,7 +66,7 @@ def _run_block(block: Block, entry: Stack) -> tuple[Stack, Word] | None:
         if row is None or len(stack) < row.inputs:
             return None
         if _PUSH0 <= opcode <= _PUSH32:
-            stack.append(frozenset((instruction.immediate,)))
+            stack.append(None if instruction.is_hole else frozenset((instruction.immediate,)))
         elif _DUP1 <= opcode <= _DUP16:
             stack.append(stack[_DUP1 - opcode - 1])
         elif _SWAP1 <= opcode <= _SWAP16:

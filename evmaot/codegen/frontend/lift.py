@@ -19,8 +19,13 @@ MAX_BLOCK_INSTRUCTIONS = 256
 _JUMPI = BY_MNEMONIC["JUMPI"].value
 
 
-def lift(code: bytes, rules: CompileRules) -> Program:
-    """The program of a code; nothing is known yet but its blocks and what falls through to what."""
+def lift(
+    code: bytes, rules: CompileRules, holes: frozenset[int] = frozenset(), known_bytes: int | None = None
+) -> Program:
+    """The program of a code; nothing is known yet but its blocks and what falls through to what.
+
+    Of a template: offsets of the PUSH immediates that are holes, and how much of the code is known.
+    """
     blocks: list[Block] = []
     run: list[Instruction] = []
     entry = Entry.START
@@ -43,7 +48,9 @@ def lift(code: bytes, rules: CompileRules) -> Program:
         )
         run = []
 
-    for instruction in decode_reachable(code):
+    for instruction in decode_reachable(code if known_bytes is None else code[:known_bytes]):
+        if instruction.pc + 1 in holes:
+            instruction = replace(instruction, is_hole=True)
         if skipped_to_jumpdest and instruction.opcode != JUMPDEST:
             continue  # behind an opcode that this fork does not define
         skipped_to_jumpdest = False

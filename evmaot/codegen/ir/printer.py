@@ -16,7 +16,7 @@ def instruction_text(instruction: Instruction, gas: int | None) -> str:
         return f"UNDEFINED 0x{instruction.opcode:02x}"
     name = row.mnemonic
     if row.immediate_size:
-        name += f" 0x{instruction.immediate:0{2 * row.immediate_size}x}"
+        name += " (hole)" if instruction.is_hole else f" 0x{instruction.immediate:0{2 * row.immediate_size}x}"
     return name if gas is not None else f"{name} ; undefined"
 
 

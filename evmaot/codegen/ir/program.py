@@ -21,7 +21,9 @@ class Instruction:
     pc: int
     opcode: int
     immediate: int = 0
-    """Value of a PUSH, zero-padded at the end of the code (Yellow Paper 9.4.1)."""
+    """Value of a PUSH, zero-padded at the end of the code (Yellow Paper 9.4.1); 0 for a hole."""
+    is_hole: bool = False
+    """The immediate is a hole of a template: its value is read from the running code."""
 
     @property
     def row(self) -> Opcode | None:

@@ -74,7 +74,7 @@ def test_a_store_s_program_must_be_of_the_very_code() -> None:
     program = JitPrograms(FAST).program_for(CODE, None, FORKS["osaka"])
     asked = []
 
-    def lookup(code_hash: bytes, fork: str) -> CompiledProgram | None:
+    def lookup(code_hash: bytes, fork: str, code: bytes) -> CompiledProgram | None:
         asked.append((code_hash, fork))
         return program
 
@@ -87,6 +87,6 @@ def test_a_store_s_program_must_be_of_the_very_code() -> None:
 
 def test_a_chain_asks_in_order() -> None:
     jit = JitPrograms(FAST)
-    chain = ChainedPrograms((StorePrograms(lambda code_hash, fork: None), jit))
+    chain = ChainedPrograms((StorePrograms(lambda code_hash, fork, code: None), jit))
     assert chain.program_for(CODE, None, FORKS["osaka"]) is jit.program_for(CODE, None, FORKS["osaka"])
     assert ChainedPrograms(()).program_for(CODE, None, FORKS["osaka"]) is None

@@ -57,7 +57,12 @@ def test_a_listed_fork_whose_rules_differ_is_not_served(store: ArtifactDirectory
 def test_a_template_answers_no_exact_look_up(store: ArtifactDirectory) -> None:
     library, manifest, of = pack("t", holes=((1, 32),))
     store.publish(library, manifest, of)
-    assert store.index().find(of.digest, sha("code of t"), manifest.members[0].rules) is None
+    digest, rules = sha("code of t"), manifest.members[0].rules
+    assert store.index().find(of.digest, digest, rules) is None
+    assert store.index().find(of.digest, digest, rules, ((1, 31),)) is None
+    found = store.index().find(of.digest, digest, rules, ((1, 32),))
+    assert found is not None and found.member.label == "t"
+    assert store.index().find(of.digest, digest, rules, holes=None) == found
 
 
 def test_the_rules_digest_is_remembered_per_fork_and_opcodes() -> None:

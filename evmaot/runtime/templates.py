@@ -1,0 +1,70 @@
+"""Templates of the catalogue: which artifacts stand for a code that was never compiled itself.
+
+Job: find the templates that a code is made of, and remember the answer.  A template is compiled once for all
+deployments that differ in its holes (immutables, library addresses); what is in the holes is read from the
+running code.  Invariants: a match compares SHA-256 over the code's length, the holes and every byte outside
+them; what is remembered for a code hash was found for code of that hash; lists are replaced, never changed,
+so that look-ups need no lock.  May import: `evmaot.evm`, `evmaot.store`, other parts of the runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from evmaot.evm.keccak import keccak256
+from evmaot.evm.template import code_digest
+from evmaot.runtime.candidates import Candidate, LibraryRecord
+from evmaot.store.keys import Holes
+from evmaot.store.manifest import Member
+
+MAX_REMEMBERED_CODES: Final = 65_536
+"""Then all is forgotten and found again: a chain has ever new deployments."""
+
+
+class TemplateIndex:
+    """Templates by length, holes and digest."""
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, dict[Holes, dict[str, list[Candidate]]]] = {}
+        self._matched: dict[bytes, list[Candidate]] = {}
+
+    def add(self, rank: tuple[int, int, int], record: LibraryRecord, member: Member) -> None:
+        """Index a template.  The caller has the catalogue's lock."""
+        by_digest = self._by_length.setdefault(member.length, {}).setdefault(member.holes, {})
+        candidate = Candidate(rank, record, member)
+        others = by_digest.get(member.code_sha256, ())
+        by_digest[member.code_sha256] = sorted([*others, candidate], key=lambda one: one.rank)
+        # What was remembered may lack it.
+        self._matched = {}
+
+    def match(self, code_hash: bytes, code: bytes | None) -> Sequence[Candidate]:
+        """Artifacts of the templates that a code is made of; by its hash alone, if that was found before."""
+        known = self._matched.get(code_hash)
+        if known is not None or code is None:
+            return known or ()
+        by_holes = self._by_length.get(len(code))
+        if not by_holes:
+            return ()
+        found = [
+            template
+            for holes, by_digest in list(by_holes.items())
+            for template in by_digest.get(code_digest(code, holes), ())
+        ]
+        if not found or keccak256(code) != code_hash:
+            return ()
+        code_sha256 = hashlib.sha256(code).hexdigest()
+        matched = [
+            Candidate(
+                one.rank,
+                one.record,
+                one.member._replace(code_hash=code_hash.hex(), code_sha256=code_sha256),
+                template=one.member,
+            )
+            for one in sorted(found, key=lambda one: one.rank)
+        ]
+        if len(self._matched) >= MAX_REMEMBERED_CODES:
+            self._matched = {}
+        self._matched[code_hash] = matched
+        return matched
