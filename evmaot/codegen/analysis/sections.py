@@ -8,7 +8,7 @@ it.  May import: `ir`.
 
 from __future__ import annotations
 
-from evmaot.codegen.ir.program import Block
+from evmaot.codegen.ir.program import Block, Instruction
 from evmaot.evm.instruction_set import CompileRules
 from evmaot.evm.opcodes import BY_MNEMONIC
 
@@ -24,9 +24,16 @@ def gas_sections(block: Block, rules: CompileRules) -> tuple[tuple[int, int], ..
         if gas is None:
             break  # undefined: halts and takes all gas
         total += gas
-        # An SSTORE's own price is in its schedule, paid by the helper behind the sentry's look at the gas left.
-        if instruction.opcode == _GAS or (instruction.opcode == _SSTORE and rules["sstore_sentry"]):
+        if shows_gas(instruction, rules):
             sections.append((start, total))
             start, total = index + 1, 0
     sections.append((start, total))
     return tuple((index, gas) for index, gas in sections if gas)
+
+
+def shows_gas(instruction: Instruction, rules: CompileRules) -> bool:
+    """Whether an instruction that does not end its block looks at the gas left: nothing behind it is charged before.
+
+    An SSTORE's own price is in its schedule, paid by the helper behind the sentry's look (EIP-2200).
+    """
+    return instruction.opcode == _GAS or (instruction.opcode == _SSTORE and bool(rules["sstore_sentry"]))
