@@ -117,6 +117,10 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("evmaot import --key ci.key.pub packs.tar.zst", "What the owner of a key has signed:"),
         ("evmaot import --allow-unsigned packs.tar", "A file that you made yourself, without a signature:"),
     ),
+    "pull": (
+        ("evmaot pull --key ci.key.pub https://packs.example.org/", "What a directory has that is not here yet:"),
+        ("evmaot pull --key ci.key.pub https://packs.example.org/packs.tar.zst", "A single file:"),
+    ),
     "keygen": (("evmaot keygen ~/ci.key", "A key for --sign, and ~/ci.key.pub for those who import:"),),
     "path": (('cd "$(evmaot path)"', "Go to the store:"),),
     "run": (
@@ -261,6 +265,18 @@ A single pack is refused, and the others are stored (exit 3; 4 where none is lef
   architecture:NAME     for a machine that this version of evmaot does not know
 
 What is right, but for another machine or version, is stored; ls and explain say why it is not loaded.
+""",
+    },
+    "pull": {
+        "TRANSFER": """\
+A URL whose path ends in .tar or .zst is a file of evmaot export, with its signature at the same URL with .minisig
+behind the path. Any other is a directory of evmaot export --directory: URL/index.json is fetched with its signature,
+then the packs that the store does not have yet, so that a second pull costs little.
+
+A transfer that breaks is continued where it broke, if the server allows it (Range with ETag or Last-Modified), and else
+begins again, --retries times with growing pauses. A server that sends next to nothing within --timeout is given up.
+Redirects are followed, but not from https to http. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are honoured.
+What is refused is that of evmaot-import(1); exit 3 also where the server does not answer.
 """,
     },
     "export": {

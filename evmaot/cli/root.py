@@ -49,6 +49,7 @@ VERBS: dict[str, VerbRow] = {
         VerbRow("clear", _STORE, "Remove artifacts from the store."),
         VerbRow("export", _STORE, "Export packs for other machines, signed."),
         VerbRow("import", _STORE, "Import packs that another machine exported.", "import_packs"),
+        VerbRow("pull", _STORE, "Import packs from a web server."),
         VerbRow("keygen", _STORE, "Make a pair of keys that sign exports."),
         VerbRow("stats", _STORE, "Sum up what the store holds and takes."),
         VerbRow("preload", _STORE, "Start as the runtime does, and tell what is loaded."),

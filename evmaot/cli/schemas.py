@@ -105,6 +105,7 @@ _FORK: Final = {
     "new_opcodes": ["text"],
     "default": "bool",
 }
+_AMOUNT: Final = {"packs": "count", "artifacts": "count", "size_bytes": "bytes"}
 _IMPORT: Final = {
     "source": "text",
     "signed_by": "text?",
@@ -273,15 +274,9 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "failures_forgotten": "count",
         "bytes_freed": "bytes",
     },
-    "export": {
-        "output": "text",
-        "packs": "count",
-        "artifacts": "count",
-        "size_bytes": "bytes",
-        "signature": "text?",
-        "key": "text?",
-    },
+    "export": {"output": "text", **_AMOUNT, "signature": "text?", "key": "text?"},
     "import": _IMPORT,
+    "pull": _IMPORT,
     "keygen": {"secret_key_file": "text", "public_key_file": "text", "public_key": "text", "key": "text"},
     "stats": {
         "store": {"path": "text", "id": "text", "created": "time", "format": "count"},
@@ -306,7 +301,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "size_bytes": "bytes",
             }
         ],
-        "tiers": [{"tier": "text", "artifacts": "count", "packs": "count", "size_bytes": "bytes"}],
+        "tiers": [{"tier": "text", **_AMOUNT}],
         "forks": [{"fork": "text", "artifacts": "count", "built_for": "count"}],
         "stale": {"artifacts": "count", "size_bytes": "bytes"},
         "failures": {"count": "count", "reasons": {"*": "count"}},

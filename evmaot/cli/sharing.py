@@ -18,6 +18,7 @@ import click
 
 from evmaot.cli.invocation import AnyCommand, Invocation
 from evmaot.cli.output import counted, human_size, is_terminal
+from evmaot.config_values import parse_size
 from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,22 +31,26 @@ PARTIAL, CORRUPT = 3, 4
 """Exit codes (see `evmaot.cli.failures.EXIT_CODES`)."""
 
 
-def trust_options() -> Callable[[AnyCommand], AnyCommand]:
-    """`--key` (`keys: tuple[str, ...]`), `--allow-unsigned` and `--max-size` (`max_size_bytes: int`)."""
-    from evmaot.config_values import parse_size
+def parsed(parse: Callable[[object], Any]) -> Callable[[click.Context, click.Parameter, object], Any]:
+    """A click callback of a parser that refuses with ValueError."""
 
-    def size(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    def convert(_context: click.Context, _parameter: click.Parameter, value: object) -> Any:
         try:
-            return parse_size(text)
+            return parse(value)
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
 
+    return convert
+
+
+def trust_options() -> Callable[[AnyCommand], AnyCommand]:
+    """`--key` (`keys: tuple[str, ...]`), `--allow-unsigned` and `--max-size` (`max_size_bytes: int`)."""
     options = (
         click.option("--key", "keys", multiple=True, metavar="KEY",
                      help="Take what this key signed: a public key, or its file. Instead of the configured ones."),
         click.option("--allow-unsigned", is_flag=True, help="Take it as it is, this once: you trust where it is from."),
-        click.option("--max-size", "max_size_bytes", default="16GiB", metavar="SIZE", callback=size, show_default=True,
-                     help="Most that its files may have together."),
+        click.option("--max-size", "max_size_bytes", default="16GiB", metavar="SIZE", show_default=True,
+                     callback=parsed(parse_size), help="Most that its files may have together."),
     )  # fmt: skip
 
     def add(body: AnyCommand) -> AnyCommand:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evmaot.cli.root import VERBS
 from evmaot.evm.keccak import keccak256
 from evmaot.store.system import System
 from tests.cli.conftest import ADDING_CODE, PUSH0_CODE, Cli
@@ -99,22 +97,24 @@ def repair(cli: Cli) -> None:
 
 
 def share(cli: Cli, home: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export, import on a clean machine, and load there."""
-    if "import" not in VERBS:
-        return
-    archive = home / "artifacts.tar"
-    assert cli("export", str(archive)).code == 0
+    """Export and sign, import on a clean machine, and load there."""
+    assert cli("keygen", "ci.key").code == 0
+    assert cli("export", "artifacts.tar", "--sign", "ci.key").code == 0
     clean = home.parent / "clean"
     with monkeypatch.context() as machine:
         machine.setenv("HOME", str(clean))
         machine.setenv("XDG_CACHE_HOME", str(clean / "cache"))
         machine.setenv("XDG_CONFIG_HOME", str(clean / "config"))
         machine.delenv("EVMAOT_STORE")
-        assert cli("import", str(archive)).code == 5, "unsigned, and nobody allowed it"
-        assert cli("import", str(archive), "--allow-unsigned").code == 0
+        assert cli("import", "artifacts.tar").code == 77, "no key is trusted"
+        assert cli("keygen", "stranger.key").code == 0
+        assert cli("import", "--key", "stranger.key.pub", "artifacts.tar").code == 5, "another key"
+        assert len(data(cli, "import", "--key", "ci.key.pub", "artifacts.tar")["new"]) == 1
+        assert data(cli, "import", "--key", "ci.key.pub", "artifacts.tar")["new"] == []
+        assert data(cli, "verify")["errors"] == 0
         assert data(cli, "preload", "--check")["programs"] == 3
         assert data(cli, "explain", PUSH0_HASH)["lookup"]["outcome"] == "hit"
-    assert [path.name for path in libraries(clean / "cache" / "evmaot" / "store")] == [
-        path.name for path in libraries(store)
-    ]
-    assert os.access(archive, os.R_OK)
+        assert data(cli, "run", "0x" + ADDING_CODE, "--fork", "osaka")["programs"]["compiled"] == 0
+        (imported,) = libraries(clean / "cache" / "evmaot" / "store")
+        assert imported.read_bytes() == libraries(store)[0].read_bytes()
+        assert data(cli, "clear", "--all", "--yes")["artifacts_removed"] == 3

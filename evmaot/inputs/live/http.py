@@ -98,7 +98,7 @@ class HttpSender:
         return self._post(body, is_kept=False)
 
     def _post(self, body: bytes, *, is_kept: bool) -> HttpReply:
-        deadline = _Deadline(self._timeout_seconds)
+        deadline = Deadline(self._timeout_seconds)
         try:
             connection = self._connected()
             with deadline.over(connection):
@@ -113,10 +113,8 @@ class HttpSender:
             raise self._explain(error, expired=deadline.expired) from None
 
     def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> HttpReply:
-        endpoint = self._endpoint
-        by_proxy = endpoint.proxy is not None and not endpoint.is_https
-        target = f"http://{endpoint.authority}{endpoint.target}" if by_proxy else endpoint.target
-        connection.request("POST", target, body, self._headers())
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **common_headers(self._endpoint)}
+        connection.request("POST", request_target(self._endpoint), body, headers)
         with connection.getresponse() as response:
             return self._reply(response)
 
@@ -131,21 +129,7 @@ class HttpSender:
         data = self._read(response, _ERROR_BODY_BYTES if is_error else self._reply_limit_bytes, cut=is_error)
         if response.will_close or is_error:
             self.close()
-        return HttpReply(response.status, data, _retry_after(response))
-
-    def _headers(self) -> dict[str, str]:
-        endpoint = self._endpoint
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "User-Agent": f"evmaot/{VERSION}",
-            "Host": endpoint.authority,
-        }
-        if endpoint.authorization:
-            headers["Authorization"] = endpoint.authorization
-        if endpoint.proxy is not None and not endpoint.is_https and endpoint.proxy.authorization:
-            headers["Proxy-Authorization"] = endpoint.proxy.authorization
-        return headers
+        return HttpReply(response.status, data, retry_after_seconds(response))
 
     def _read(self, response: http.client.HTTPResponse, limit_bytes: int, *, cut: bool) -> bytes:
         """The body; with `cut` only its beginning where it is long."""
@@ -174,19 +158,7 @@ class HttpSender:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            endpoint, proxy = self._endpoint, self._endpoint.proxy
-            host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
-            connection: http.client.HTTPConnection
-            if endpoint.is_https:
-                connection = http.client.HTTPSConnection(
-                    host, port, timeout=self._timeout_seconds, context=ssl.create_default_context()
-                )
-                if proxy is not None:
-                    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-                    connection.set_tunnel(endpoint.host, endpoint.port, headers)
-            else:
-                connection = http.client.HTTPConnection(host, port, timeout=self._timeout_seconds)
-            self._connection = connection
+            self._connection = new_connection(self._endpoint, self._timeout_seconds)
         if self._connection.sock is None:
             self._connection.connect()
         return self._connection
@@ -195,26 +167,60 @@ class HttpSender:
         """What a failure of the connection means."""
         if expired or isinstance(error, TimeoutError):
             return self._timed_out()
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return RpcFailure("rpc_unreachable", "the server's certificate is not trusted", error.verify_message)
-        if isinstance(error, ssl.SSLError):
-            return RpcFailure("rpc_unreachable", "no secure connection could be made", str(error))
-        if isinstance(error, socket.gaierror):
-            host = self._endpoint.proxy.host if self._endpoint.proxy else self._endpoint.host
-            return RpcFailure("rpc_unreachable", f"there is no host {host!r}", error.strerror)
-        if isinstance(error, http.client.IncompleteRead):
-            return RpcFailure("rpc_truncated", "the reply ends too early", can_retry=True, too_big=True)
-        if isinstance(error, _GONE):
-            return RpcFailure("rpc_truncated", "the server closed the connection without a reply", can_retry=True)
-        if isinstance(error, (http.client.HTTPException, ValueError)):
-            return RpcFailure(
-                "rpc_bad_reply", "the reply is not HTTP", f"{type(error).__name__}: {error}"[:200], can_retry=True
-            )
-        cause = getattr(error, "strerror", None) or str(error)
-        return RpcFailure("rpc_unreachable", "the node cannot be reached", cause, can_retry=True)
+        return explained(error, self._endpoint)
 
 
-class _Deadline:
+def new_connection(endpoint: Endpoint, timeout_seconds: float) -> http.client.HTTPConnection:
+    """A connection to an endpoint or its proxy, not yet made; the time is that of each step."""
+    proxy = endpoint.proxy
+    host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
+    if not endpoint.is_https:
+        return http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+    connection = http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=ssl.create_default_context())
+    if proxy is not None:
+        headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+        connection.set_tunnel(endpoint.host, endpoint.port, headers)
+    return connection
+
+
+def common_headers(endpoint: Endpoint) -> dict[str, str]:
+    """What every request says: who asks whom, and by which right."""
+    headers = {"User-Agent": f"evmaot/{VERSION}", "Host": endpoint.authority}
+    if endpoint.authorization:
+        headers["Authorization"] = endpoint.authorization
+    if endpoint.proxy is not None and not endpoint.is_https and endpoint.proxy.authorization:
+        headers["Proxy-Authorization"] = endpoint.proxy.authorization
+    return headers
+
+
+def request_target(endpoint: Endpoint) -> str:
+    """What a request line names: a proxy wants the whole URL."""
+    by_proxy = endpoint.proxy is not None and not endpoint.is_https
+    return f"http://{endpoint.authority}{endpoint.target}" if by_proxy else endpoint.target
+
+
+def explained(error: Exception, endpoint: Endpoint) -> RpcFailure:
+    """What a failure of a connection means, when its time was not over."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RpcFailure("rpc_unreachable", "the server's certificate is not trusted", error.verify_message)
+    if isinstance(error, ssl.SSLError):
+        return RpcFailure("rpc_unreachable", "no secure connection could be made", str(error))
+    if isinstance(error, socket.gaierror):
+        host = endpoint.proxy.host if endpoint.proxy else endpoint.host
+        return RpcFailure("rpc_unreachable", f"there is no host {host!r}", error.strerror)
+    if isinstance(error, http.client.IncompleteRead):
+        return RpcFailure("rpc_truncated", "the reply ends too early", can_retry=True, too_big=True)
+    if isinstance(error, _GONE):
+        return RpcFailure("rpc_truncated", "the server closed the connection without a reply", can_retry=True)
+    if isinstance(error, (http.client.HTTPException, ValueError)):
+        return RpcFailure(
+            "rpc_bad_reply", "the reply is not HTTP", f"{type(error).__name__}: {error}"[:200], can_retry=True
+        )
+    cause = getattr(error, "strerror", None) or str(error)
+    return RpcFailure("rpc_unreachable", "the node cannot be reached", cause, can_retry=True)
+
+
+class Deadline:
     """Cuts a connection when the time of its request is over."""
 
     def __init__(self, seconds: float) -> None:
@@ -238,7 +244,7 @@ class _Deadline:
             connected.shutdown(socket.SHUT_RDWR)
 
 
-def _retry_after(response: http.client.HTTPResponse) -> float | None:
+def retry_after_seconds(response: http.client.HTTPResponse) -> float | None:
     """Seconds of Retry-After (RFC 9110, section 10.2.3); its other form, a date, is for longer waits than ours."""
     text = (response.getheader("Retry-After") or "").strip()
     return float(text) if text.isdecimal() and len(text) < 6 else None
