@@ -95,6 +95,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "gc": (
         ("evmaot gc --dry-run", "What would be removed under the limits of the configuration:"),
         ("evmaot gc --max-size 5GiB --keep-free 10%", "With other limits, once:"),
+        ("evmaot gc --repack", "Merge small packs, at the cost of a build:"),
         ("evmaot gc --stale", "What earlier versions of the compiler left, after an upgrade:"),
     ),
     "pin": (

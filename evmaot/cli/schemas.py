@@ -261,6 +261,10 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "packs_pinned": "count",
         "packs_young": "count",
         "limits_not_met": ["text"],
+        "repacked": (
+            {"packs_before": "count", "packs_after": "count", "artifacts": "count", "left": {"*": "count"}},
+            "null",
+        ),
     },
     "pin": _PIN,
     "unpin": {"removed": ["text"]},

@@ -3,7 +3,7 @@
 Job: collect what is compiled for the store, and decide what is linked together.  Invariants: bounded in number, bytes
 and time; units of one profile and in the order of their keys, so that the same set gives the same library as a build.
 It belongs to the thread that schedules, and does nothing that blocks.
-May import: `evmaot.store.manifest`, `evmaot.runtime.artifacts`, jit.compiler, jit.jobs.
+May import: `evmaot.store.codes`, `evmaot.store.manifest`, `evmaot.runtime.artifacts`, jit.compiler, jit.jobs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 from evmaot.jit.compiler import CompileOutput, soname_of
 from evmaot.jit.jobs import Job
 from evmaot.runtime.artifacts import NewLibrary
+from evmaot.store.codes import StoredCode
 from evmaot.store.manifest import Member, clean_label, sorted_members
 
 MAX_UNITS: Final = 256
@@ -102,7 +103,21 @@ def new_library(bundle: Bundle, data: bytes) -> NewLibrary:
         soname=soname_of(tuple(output.unit for output in outputs)),
         profile=outputs[0].unit.profile,
         members=tuple(member._replace(slot=slot) for slot, member in enumerate(members)),
+        codes=_codes(bundle),
     )
+
+
+def _codes(bundle: Bundle) -> tuple[StoredCode, ...]:
+    """The bytecode of each unit, with all forks that it was compiled for."""
+    forks: dict[str, set[str]] = {}
+    codes: dict[str, bytes] = {}
+    labels: dict[str, str] = {}
+    for job in bundle.jobs:
+        if job.output is not None:
+            forks.setdefault(job.output.unit.key, set()).add(job.pair[1])
+            codes[job.output.unit.key] = job.code
+            labels[job.output.unit.key] = f"0x{job.output.unit.code_hash.hex()}"
+    return tuple(StoredCode(codes[key], tuple(sorted(forks[key])), labels[key]) for key in sorted(codes))
 
 
 def _member(output: CompileOutput, jobs: Sequence[Job]) -> Member:

@@ -18,6 +18,7 @@ from evmaot.runtime.preloading import LibraryMapping
 
 if TYPE_CHECKING:
     from evmaot.runtime.image import LoadedLibrary
+    from evmaot.store.codes import StoredCode
     from evmaot.store.findings import Finding
     from evmaot.store.keys import Profile, StoredProfile
     from evmaot.store.manifest import Member
@@ -133,6 +134,8 @@ class NewLibrary:
     soname: str
     profile: Profile
     members: tuple[Member, ...]
+    codes: tuple[StoredCode, ...] = ()
+    """The bytecode in it, so that a store can have it compiled again."""
 
 
 @runtime_checkable

@@ -126,6 +126,7 @@ class DirectoryStore:
         """Publish a library as one pack, making the store where it is missing.  Raises StoreError."""
         from evmaot.abi.library import TABLE_SYMBOL
         from evmaot.store.manifest import ObjectRecord, Origin, PackManifest, clean_label
+        from evmaot.store.publication import NewPack
         from evmaot.version import VERSION
 
         directory = self._writable(create=True)
@@ -137,7 +138,7 @@ class DirectoryStore:
             created=directory.files.now(),
             members=library.members,
         )
-        directory.publish(library.data, manifest, library.profile)
+        directory.publish_batch([NewPack(library.data, manifest, library.profile, codes=library.codes)])
         index = directory.index([library.profile.short])
         packs = [pack for pack in index.packs if pack.manifest.object.sha256 == sha256]
         return [self._artifact(Entry(pack, member)) for pack in packs for member in pack.manifest.members]

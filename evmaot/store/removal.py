@@ -261,6 +261,7 @@ def remove_empty_profiles(files: StoreFiles) -> None:
             continue
         with contextlib.suppress(FileNotFoundError), translated("remove a profile", files.paths.profile(profile_id)):
             _unlink(files, files.paths.profile_document(profile_id))
+            _unlink(files, files.paths.summary(profile_id))
             for directory in (files.paths.packs(profile_id), files.paths.profile(profile_id)):
                 with contextlib.suppress(OSError):
                     files.system.rmdir(str(directory))

@@ -62,7 +62,7 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
         ["explain", "other.hex"], ["explain", "code.hex", "--fork", "paris"], ["explain", "code.hex"],
     ],
     "verify": lambda cli, home: [["verify"], ["verify", "--level", "meta"]],
-    "gc": lambda cli, home: [["gc", "--dry-run"], ["gc", "--max-size", "1"]],
+    "gc": lambda cli, home: [["gc", "--dry-run"], ["gc", "--repack"], ["gc", "--max-size", "1"]],
     "pin": lambda cli, home: [["pin", "all", "--all"], ["pin", "none", "nothing*"]],
     "unpin": lambda cli, home: [["unpin", "all" if cli("pin", "all", "--all") else ""]],
     "pins": lambda cli, home: [["pins"]] if cli("pin", "all", "--all") else [],

@@ -1,11 +1,13 @@
 """`evmaot gc`: keep the store within its limits.
 
 Job: limits of settings to a collection, its result to words or a document.  Invariant: what goes is
-decided by `evmaot.store.collection`.  May import: `evmaot.store`, `evmaot.toolchain`, `evmaot.cli`, click.
+decided by `evmaot.store.collection`.  May import: `evmaot.store`, `evmaot.toolchain`, `evmaot.repack`, `evmaot.cli`,
+click.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ from evmaot.cli.output import Column, counted, human_size
 
 if TYPE_CHECKING:
     from evmaot.config import Settings
+    from evmaot.repack import Repacking
     from evmaot.store.collection import Collection, Limits
+    from evmaot.store.directory import ArtifactDirectory
 
 UNMET = {
     "max_size": "the store is over --max-size",
@@ -33,30 +37,76 @@ UNMET = {
 )
 @setting_option("gc_keep_free", "--keep-free", metavar="SIZE|N%", help="Room to leave on the disk, or none.")
 @click.option("--stale", is_flag=True, help="Remove what another version of the compiler made.")
+@click.option("--repack", "repacks", is_flag=True, help="Compile what small packs hold again, as full packs.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_invocation
-def command(invocation: Invocation, stale: bool, dry_run: bool) -> None:
+def command(invocation: Invocation, stale: bool, repacks: bool, dry_run: bool) -> None:
     """Remove what is too old or too much, the least recently used first.
 
     What is pinned or younger than an hour stays, whatever the limits say. Left-over files, old failures and what lies
     in quarantine go with their age. A pack is removed as a whole; it was used when it was built or asked for by a
     build, or when it was loaded, where the file system keeps access times.
 
-    It runs by itself at most daily, after a build: see gc.automatic in the configuration.
+    --repack merges packs that are less than half full, and renews those whose library holds more than their manifest
+    lists. Nothing but the compiler can move a contract from one library to another, so it costs the time of a build; it
+    works for packs that this version of the compiler made.
+
+    It runs by itself at most daily, after a build, without --stale and --repack: see gc.automatic in the configuration.
     """
     from evmaot.cli.stores import open_store
     from evmaot.store.collection import collect
 
-    result = collect(open_store(invocation), limits_of(invocation.settings, stale=stale), dry_run=dry_run)
+    store = open_store(invocation)
+    result = collect(store, limits_of(invocation.settings, stale=stale), dry_run=dry_run)
+    merged = _repacked(invocation, store, dry_run=dry_run) if repacks else None
     if invocation.output.as_json:
         problems = [
             {"code": f"{name}_not_met", "severity": "warning", "subject": None, "message": UNMET[name], "cause": None,
              "hint": "evmaot pins lists what is pinned"}
             for name in result.unmet
         ]  # fmt: skip
-        invocation.output.document("gc", collection_data(result, done=not dry_run), problems)
+        data = collection_data(result, done=not dry_run)
+        data["repacked"] = None if merged is None else repacking_data(merged)
+        invocation.output.document("gc", data, problems)
         return
     _tell(invocation, result, dry_run=dry_run)
+    if merged is not None:
+        _tell_merged(invocation, merged, dry_run=dry_run)
+
+
+def _repacked(invocation: Invocation, store: ArtifactDirectory, *, dry_run: bool) -> Repacking:
+    from evmaot.repack import repack
+
+    settings = invocation.settings
+    jobs = settings.jobs or len(os.sched_getaffinity(0))
+    progress = invocation.output.detail
+    return repack(store, pack_size=settings.pack_size, jobs=jobs, dry_run=dry_run, progress=progress)
+
+
+def repacking_data(merged: Repacking) -> dict[str, Any]:
+    """A repacking for JSON."""
+    return {
+        "packs_before": merged.packs_before,
+        "packs_after": merged.packs_after,
+        "artifacts": merged.artifacts,
+        "left": dict(merged.left),
+    }
+
+
+def _tell_merged(invocation: Invocation, merged: Repacking, *, dry_run: bool) -> None:
+    output = invocation.output
+    if merged.packs_before:
+        before, after = counted(merged.packs_before, "pack"), counted(merged.packs_after, "pack")
+        verb = "would compile" if dry_run else "compiled"
+        output.say(f"{verb} {counted(merged.artifacts, 'artifact')} of {before} again, as {after}")
+    else:
+        output.say("no packs to merge")
+    for reason, number in sorted(merged.left.items()):
+        why = {
+            "profile_other": "another version of the compiler made them",
+            "codes_missing": "the store has not their bytecode",
+        }[reason]
+        output.say(f"{counted(number, 'pack')} left as they are, for {why} [{reason}]")
 
 
 def limits_of(settings: Settings, *, stale: bool = False) -> Limits:
