@@ -12,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.fixtures import FIXTURES_MISSING, find_fixtures
 from tests.support.golden import check_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFORMANCE = Path(__file__).parent / "conformance"
+
+# How fast a machine is decides no test.
+settings.register_profile("evmaot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("evmaot")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
