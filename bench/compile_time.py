@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from evmaot.cli.scenario import transaction_scenario
 from evmaot.codegen.driver import compile_unit, reachable_opcodes
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.evm.forks import Fork, fork_named
@@ -40,7 +41,7 @@ def main() -> None:
     print(f"{'code':34}{'bytes':>7}{'fast ms/KB':>12}{'optimised ms/KB':>17}")
     codes = list(_chains(fork, arguments.bytes))
     if not arguments.no_contracts and arguments.folder.is_dir():
-        codes += _contracts(arguments.folder)
+        codes += _contracts(arguments.folder, fork)
     for name, code in codes:
         if arguments.only is None or name in arguments.only or name.split()[-1] in arguments.only:
             fast, optimised = (_milliseconds_per_kb(code, fork, tier) for tier in TIERS)
@@ -88,14 +89,9 @@ def _jumped_to(size: int) -> bytes:
     return jumps + bytes([JUMPDEST]) * count
 
 
-def _contracts(folder: Path) -> list[tuple[str, bytes]]:
-    result = []
+def _contracts(folder: Path, fork: Fork) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.glob("*.json")):
-        case = next(iter(json.loads(path.read_text()).values()))
-        account = case["pre"].get(case["transaction"]["to"])
-        if account:
-            result.append((path.stem, bytes.fromhex(account["code"][2:])))
-    return result
+        yield path.stem, transaction_scenario(json.loads(path.read_text()), fork, None)[0].message.code
 
 
 def _milliseconds_per_kb(code: bytes, fork: Fork, tier: Tier) -> float:
