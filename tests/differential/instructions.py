@@ -57,7 +57,7 @@ def push_operand(b: Builder, kind: str) -> None:
         b.push(_constant(b, kind))
 
 
-_UNKNOWN: Final = {"w": 0.4, "a": 0.05, "g": 0.2, "v": 0.02, "k": 0.08, "r": 0.2, "e": 0.2}
+_UNKNOWN: Final = {"w": 0.6, "a": 0.05, "g": 0.2, "v": 0.02, "k": 0.08, "r": 0.2, "e": 0.2}
 """How often the compiler cannot know an operand."""
 
 
