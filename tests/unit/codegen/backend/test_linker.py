@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -21,6 +20,7 @@ from evmaot.errors import CompilerBug, LinkError, UsageError
 from evmaot.runtime.image import load_image, open_library
 from evmaot.store.elf_rules import check_library
 from evmaot.target import Target, host_target
+from tests.support.aarch64 import emulator, run_program, static_program
 from tests.support.elf_patch import parsed, put_section
 from tests.support.libraries import (
     AARCH64,
@@ -274,10 +274,10 @@ def test_a_target_without_linker_is_refused() -> None:
     assert caught.value.reference == "unsupported_target"
 
 
-# aarch64 on another machine: a library whose start address is `_start` is a static program, too.
+# aarch64 on another machine.
 START_TEXT = """
 declare hidden i32 @entry_0000(ptr)
-declare hidden i64 @system_call(i64, i64, i64, i64)
+declare hidden i64 @system_call(i64, i64, i64, i64, i64, i64, i64)
 @inputs = internal constant [INPUT_BYTES x i8] c"INPUTS"
 
 define void @_start() {
@@ -294,55 +294,26 @@ loop:
   %last = getelementptr i64, ptr %words, i64 5
   store i64 %wide, ptr %last
   %address = ptrtoint ptr %words to i64
-  %written = call i64 @system_call(i64 64, i64 1, i64 %address, i64 48)
+  %written = call i64 @system_call(i64 64, i64 1, i64 %address, i64 48, i64 0, i64 0, i64 0)
   %next = add i64 %i, 1
   %done = icmp eq i64 %next, INPUT_COUNT
   br i1 %done, label %end, label %loop
 end:
-  %never = call i64 @system_call(i64 93, i64 0, i64 0, i64 0)
+  %never = call i64 @system_call(i64 93, i64 0, i64 0, i64 0, i64 0, i64 0, i64 0)
   unreachable
 }
 """
-SYSTEM_CALL_TEXT = """
-define hidden i64 @system_call(i64 %number, i64 %a, i64 %b, i64 %c) {
-  %p = mul i64 %number, %a
-  %q = mul i64 %p, %b
-  %r = mul i64 %q, %c
-  %s = xor i64 %r, %number
-  %t = mul i64 %s, %s
-  %u = mul i64 %t, %r
-  ret i64 %u
-}
-"""
-"""Room for the instructions below: LLVM as llvmlite ships it assembles no text for other machines."""
-SYSTEM_CALL_CODE = (0xAA0003E8, 0xAA0103E0, 0xAA0203E1, 0xAA0303E2, 0xD4000001, 0xD65F03C0)
-"""mov x8, x0; mov x0, x1; mov x1, x2; mov x2, x3; svc #0; ret"""
 
 
 @TIERS
 def test_linked_aarch64_code_behaves_under_emulation(tier: Tier, tmp_path: Path) -> None:
-    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if emulator is None and host_target() != AARCH64:
+    if emulator() is None:
         pytest.skip("qemu-aarch64 is not installed")
     data = b"".join(word.to_bytes(8, "little") for words in INPUTS for word in words)
     text = START_TEXT.replace("INPUT_BYTES", str(len(data))).replace("INPUT_COUNT", str(len(INPUTS)))
     text = text.replace("INPUTS", "".join(f"\\{byte:02x}" for byte in data))
-    more = [compiled(text, AARCH64, tier) for text in (text, SYSTEM_CALL_TEXT)]
-    library = bytearray(own((*library_objects(1, AARCH64, tier), *more), AARCH64))
-    file = parsed(bytes(library))
-    (start,) = file.get_section_by_name(".symtab").get_symbol_by_name("_start")
-    library[24:32] = int(start["st_value"]).to_bytes(8, "little")
-    (room,) = file.get_section_by_name(".symtab").get_symbol_by_name("system_call")
-    code = b"".join(word.to_bytes(4, "little") for word in SYSTEM_CALL_CODE)
-    assert room["st_size"] >= len(code)
-    (offset,) = file.address_offsets(room["st_value"], len(code))
-    library[offset : offset + len(code)] = code
-    program = tmp_path / "program"
-    program.write_bytes(library)
-    program.chmod(0o755)
-    command = [str(program)] if emulator is None else [emulator, str(program)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
-    records = [done.stdout[at : at + 48] for at in range(0, len(done.stdout), 48)]
+    shown = run_program(static_program(text, tier), tmp_path / "program")
+    records = [shown[at : at + 48] for at in range(0, len(shown), 48)]
     found = [tuple(int.from_bytes(r[at : at + 8], "little") for at in range(0, 48, 8)) for r in records]
     assert [(row[5], row[:5]) for row in found] == [expected(0, words) for words in INPUTS]
 
