@@ -202,7 +202,9 @@ class ArtifactDirectory:
         from evmaot.store.negative import write_record
 
         self.require_writable()
-        write_record(self.files, profile.short, record)
+        # A sweep takes whatever lies in tmp/ while nobody holds the lock.
+        with self.shared_lock():
+            write_record(self.files, profile.short, record)
 
     def forget_failure(self, profile: Profile, unit_key: str) -> None:
         """Forget it, where it is remembered."""
@@ -219,7 +221,7 @@ class ArtifactDirectory:
         from evmaot.store import pins
 
         self.require_writable()
-        with self.shared_lock():
+        with self.shared_lock(), self._lock.pins(self.lock_timeout_seconds):
             members = set(keys)
             if add and name in pins.pin_names(self.files):
                 members |= pins.read_pin(self.files, name).members
@@ -230,7 +232,7 @@ class ArtifactDirectory:
         from evmaot.store.pins import remove_pin
 
         self.require_writable()
-        with self.shared_lock():
+        with self.shared_lock(), self._lock.pins(self.lock_timeout_seconds):
             remove_pin(self.files, name)
 
     def retire(self, manifests: Iterable[Path]) -> None:

@@ -21,6 +21,8 @@ _FIRST_PAUSE_SECONDS: Final = 0.005
 _LONGEST_PAUSE_SECONDS: Final = 0.25
 _GATE: Final = 1 << 62
 """Offset in the build lock's file, beyond those of all unit keys."""
+_PINS: Final = _GATE + 1
+"""Offset of the byte that who writes a pin holds: adding to one is reading it first."""
 
 
 class StoreLock:
@@ -60,6 +62,16 @@ class StoreLock:
     def exclusive(self, timeout_seconds: float) -> Iterator[None]:
         """Be alone.  Raises BusyError ``store_busy``, and StoreError."""
         with self._take(timeout_seconds, exclusive=True):
+            yield
+
+    @contextlib.contextmanager
+    def pins(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only one who writes pins.  Raises BusyError ``store_busy``, and StoreError."""
+        system, deadline = self._files.system, self._files.system.monotonic_seconds() + timeout_seconds
+        with contextlib.ExitStack() as stack:
+            lock = self._open(self._files.paths.build_lock, stack)
+            if lock is not None:
+                self._wait(lambda: system.try_lock_byte(lock, _PINS), deadline, True)
             yield
 
     def _take(self, timeout_seconds: float, *, exclusive: bool) -> contextlib.ExitStack:

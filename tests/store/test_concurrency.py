@@ -72,7 +72,7 @@ def test_a_storm_of_kills_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["kills"] >= KILLS
-    assert figures["kept"] > KILLS / 10
+    assert min(figures["kept"], figures["removals"], figures["loads"]) > KILLS / 20, figures
     assert set(figures["by_role"]) == {"write", "collect_and_clear", "load"}
 
 

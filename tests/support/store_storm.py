@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import select
 import signal
 import sys
@@ -32,13 +33,15 @@ from evmaot.store.collection import Limits, collect
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, IndexReader
 from evmaot.store.negative import NegativeRecord
+from evmaot.store.pins import pinned_members
 from evmaot.store.publication import NewPack
 from evmaot.store.removal import Selector
 from tests.support.store_samples import MUTATING, READING, QuickSystem, errors, open_store, pack, profile, sha
 
 KILLS_PER_CHECK = 25
-MOST_CALLS = 400
-"""A child lives for at most so many system calls."""
+MOST_CALLS = {"write": 400, "collect_and_clear": 6000, "load": 3000}
+"""A child lives for at most so many system calls; who reads everything gets through now and then."""
+PINS = 3
 CODES = (StoredCode(b"\x60\x01\x00", ("osaka",), "x"),)
 
 
@@ -73,9 +76,9 @@ def write(root: Path, pipe: int, chance: random.Random) -> None:
     """Publish what comes and goes, and what is pinned and has to stay; remember failures."""
     store = open_store(root, system=CountedSystem(pipe), lock_timeout_seconds=60.0)
     for _ in count():
-        if chance.random() < 0.3:
+        if chance.random() < 0.1:
             name = f"keep-{chance.getrandbits(24):06x}"
-            store.pin(name, keys_of(name))
+            store.pin(f"pin-{chance.randrange(PINS)}", keys_of(name), add=True)
             store.publish_batch([NewPack(*pack(name), codes=CODES)])
             os.write(pipe, f"K{name[5:]}".encode())
         elif chance.random() < 0.2:
@@ -101,6 +104,7 @@ def collect_and_clear(root: Path, pipe: int, chance: random.Random) -> None:
             going = [found for found in store.packs() if found.manifest.members[0].label.startswith("go-")]
             for found in going[:1]:
                 store.quarantine(found)
+        os.write(pipe, b"C")
 
 
 def load(root: Path, pipe: int, chance: random.Random) -> None:
@@ -110,6 +114,7 @@ def load(root: Path, pipe: int, chance: random.Random) -> None:
         with store.shared_lock():
             for found in IndexReader(store.files).read().packs:
                 require_right(store, found.manifest.members[0].label, Entry(found, found.manifest.members[0]))
+        os.write(pipe, b"L")
 
 
 def require_right(store: ArtifactDirectory, label: str, entry: Entry) -> None:
@@ -147,7 +152,7 @@ def start(root: Path, number: int, chance: random.Random) -> Child:
             os.write(writer, b"E" + traceback.format_exc().encode()[-3000:])
         os._exit(0)
     os.close(writer)
-    return Child(role.__name__, process, reader, chance.randrange(1, MOST_CALLS))
+    return Child(role.__name__, process, reader, chance.randrange(1, MOST_CALLS[role.__name__]))
 
 
 def storm(root: Path, kills: int, seed: int) -> dict[str, Any]:
@@ -157,6 +162,7 @@ def storm(root: Path, kills: int, seed: int) -> dict[str, Any]:
     begin = time.monotonic()
     kept: set[str] = set()
     by_role: Counter[str] = Counter()
+    through: Counter[bytes] = Counter()
     checks = calls = done = number = 0
     children: list[Child] = []
     try:
@@ -169,9 +175,10 @@ def storm(root: Path, kills: int, seed: int) -> dict[str, Any]:
             for child in list(children):
                 if child not in children or child.pipe not in ready:
                     continue
-                data = os.read(child.pipe, 64)
+                data = os.read(child.pipe, 256)
                 child.text += data
                 calls += data.count(b".")
+                through.update({letter: data.count(letter) for letter in (b"C", b"L")})
                 child.calls_left -= data.count(b".")
                 if data and child.calls_left > 0 and b"E" not in child.text:
                     continue
@@ -201,6 +208,8 @@ def storm(root: Path, kills: int, seed: int) -> dict[str, Any]:
         "by_role": dict(by_role),
         "system_calls": calls,
         "checks": checks + 1,
+        "removals": through[b"C"],
+        "loads": through[b"L"],
         "kept": len(kept),
         "packs": len(store.packs()),
         "seconds": round(time.monotonic() - begin, 1),
@@ -217,7 +226,7 @@ def end(child: Child) -> set[str]:
     text = child.text.decode(errors="replace")
     if "E" in text:
         raise AssertionError(f"{child.role}: {text.partition('E')[2]}")
-    return {f"keep-{part[:6]}" for part in text.replace(".", "").replace("B", "").split("K")[1:] if len(part) >= 6}
+    return {f"keep-{name}" for name in re.findall("K([0-9a-f]{6})", text)}
 
 
 def require_sound(root: Path, kept: set[str]) -> None:
@@ -227,6 +236,8 @@ def require_sound(root: Path, kept: set[str]) -> None:
         wrong = errors(store.verify("hash"))
         assert wrong == [], wrong
         there = {entry.member.label: entry for entry in store.index()}
+        pinned = pinned_members(store.files)
+        assert {key for name in kept for key in keys_of(name)} <= pinned
         lost = kept - set(there)
         assert not lost, f"lost: {sorted(lost)}"
         for name in kept:

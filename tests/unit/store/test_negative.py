@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evmaot.errors import BusyError
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.negative import NegativeRecord
 from evmaot.store.removal import Selector
@@ -116,3 +117,12 @@ def test_clearing_a_profile_or_everything_forgets_its_failures(store: ArtifactDi
     assert store.clear(Selector(everything=True), dry_run=True).records_removed == 1
     assert store.clear(Selector(everything=True)).records_removed == 1
     assert store.failure(profile(), RECORD.unit_key) is None
+
+
+def test_a_failure_is_not_written_while_somebody_sweeps(store: ArtifactDirectory) -> None:
+    """A sweep takes what lies in tmp/, also what is about to be renamed."""
+    other = open_store(store.paths.root)
+    with other.exclusive_lock(), pytest.raises(BusyError):
+        store.remember_failure(profile(), RECORD)
+    with store.shared_lock():
+        store.remember_failure(profile(), RECORD)
