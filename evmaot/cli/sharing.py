@@ -160,11 +160,12 @@ def _tell(invocation: Invocation, by: Signer, report: ImportReport) -> None:
     else:
         output.say(f"signed by the key {by.key}")
         output.detail(f"trusted comment: {by.comment}")
-    size_bytes = sum(manifest.object.size for manifest in report.new)
-    output.say(
-        f"imported {counted(report.artifacts_new, 'artifact')} in {counted(len(report.new), 'pack')},"
-        f" {human_size(size_bytes)}"
-    )
+    if report.new:
+        size_bytes = sum(manifest.object.size for manifest in report.new)
+        packs = counted(len(report.new), "pack")
+        output.say(f"imported {counted(report.artifacts_new, 'artifact')} in {packs}, {human_size(size_bytes)}")
+    else:
+        output.say("nothing was imported" if report.refused else "nothing is new")
     if report.known:
         output.say(f"{counted(len(report.known), 'pack')} known already")
     reasons = Counter(why_not_here(report.profiles[manifest.profile]) for manifest in report.new)

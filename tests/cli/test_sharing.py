@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from evmaot import target
 from evmaot.sharing.archive import ArchiveReader, write_archive
 from evmaot.sharing.contents import Contents, ExportedFile, ExportedPack
 from evmaot.sharing.importing import Importer, import_archive
@@ -346,3 +347,21 @@ def test_a_file_that_is_no_export_says_so(cli: Cli, key: Path, other: Path, home
 def test_a_store_that_may_not_be_written_takes_nothing(cli: Cli, signed: Path, real_store: Path) -> None:
     result = cli("--read-only", "import", "--key", "ci.key.pub", signed)
     assert (result.code, "[store_read_only]" in result.err) == (73, True)
+
+
+def test_what_another_cpu_lacks_is_stored_and_told_and_the_rest_is_loaded(
+    cli: Cli, home: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "adding.hex").write_text(ADDING_CODE)
+    targets = ("--target", "x86_64-linux,x86_64-v3-linux", "--opt", "fast", "--fork", "osaka")
+    assert cli("--store", "ci", "build", *targets, "adding.hex").code == 0
+    assert cli("--store", "ci", "export", "packs.tar").code == 0
+    monkeypatch.setattr(target, "host_features", lambda: frozenset({"ssse3", "sse4_1", "sse4_2"}))
+    arguments = ("--store", other, "import", "--allow-unsigned", "packs.tar")
+    report = cli(*arguments, "--json").document["data"]
+    reasons = {pack["target"]: pack["not_loadable"] for pack in report["new"]}
+    assert reasons["x86_64-linux"] is None
+    assert str(reasons["x86_64-v3-linux"]).startswith("isa_missing:")
+    assert cli("--store", other, "explain", "adding.hex", "--json").document["data"]["lookup"]["reason"] == "loaded"
+    assert cli("--store", other, "verify").code == 0
+    assert "nothing is new" in cli(*arguments).err
