@@ -113,7 +113,12 @@ def test_a_secret_key_that_others_can_read_is_not_used(tmp_path: Path, mode: int
     assert (caught.value.reference, caught.value.exit_code) == ("key_exposed", 77)
 
 
-@pytest.mark.parametrize("text", ["", "untrusted comment: x\n", "RWQ", KEY.public.text[:-4] + "!!!!"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "untrusted comment: x\n", "RWQ", KEY.public.text[:-4] + "!!!!"],
+    # The key is another one in each process; tests of one run must have the same names in all.
+    ids=["nothing", "a comment alone", "cut", "not base64"],
+)
 def test_what_is_no_public_key_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_public_key(text, "here")
