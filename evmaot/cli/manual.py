@@ -155,6 +155,8 @@ ENVIRONMENT: Final = (
     ("TERM", "With the value dumb: no colours, no moving progress display."),
     ("COLUMNS", "Width of the terminal."),
     ("CI", "Where it is not empty: progress as one line every 10 seconds."),
+    ("EVMAOT_KEY_PASSWORD", "Password of the secret key of export --sign; a key of evmaot keygen has none."),
+    ("SOURCE_DATE_EPOCH", "Seconds since 1970 that a signature names as its time."),
     ("XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where the store and the configuration files are."),
 )
 """Variables beside those of the settings."""
