@@ -37,7 +37,7 @@ class JitBackend:
     """Look-ups with background compilation.  A context manager; all holders of one share everything.
 
     It ends with `close`, with the last reference to it, or with the interpreter.  After `fork` the child has a
-    disabled one with what was resident.
+    disabled one with what was resident; futures of before stay the parent's, and never end in the child.
     """
 
     def __init__(self, config: RuntimeConfig | None = None, *, _crew: CrewSettings | None = None) -> None:

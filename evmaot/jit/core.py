@@ -312,7 +312,7 @@ class Core:
             try:
                 store.clear()
                 self.catalogue.forget()
-            except Exception as error:
+            except BaseException as error:
                 cleared.set_exception(error)
             else:
                 cleared.set_result(None)
@@ -388,7 +388,7 @@ class Core:
                 continue
             try:
                 callback(event)
-            except Exception:
+            except BaseException:  # `sys.exit` in a callback too
                 self._disabled_callbacks.add(name)
                 logger.exception("the callback %s raised, and is not called any more", name)
 

@@ -6,7 +6,8 @@ job is one key of one kind, whoever asked for it.  May import: `evmaot.runtime`,
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import threading
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -20,6 +21,8 @@ from evmaot.runtime.program import CompiledProgram
 
 if TYPE_CHECKING:
     from evmaot.jit.compiler import CompileOutput
+
+logger = logging.getLogger("evmaot.jit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,17 @@ class Request:
 
     def end(self, outcome: CompilationOutcome) -> None:
         """Tell who waits; nothing where it was told before."""
-        if self.future is not None:
-            with contextlib.suppress(InvalidStateError):
-                self.future.set_result(outcome)
+        if self.future is None:
+            return
+        try:
+            self.future.set_result(outcome)
+        except InvalidStateError:
+            pass
+        except BaseException:
+            # Of a callback of the future that would end this thread (`sys.exit`): it costs nobody else's job.
+            if threading.current_thread() is threading.main_thread():
+                raise
+            logger.exception("a callback of a future raised")
 
 
 class Urgency(IntEnum):

@@ -158,7 +158,7 @@ class Publishing:
             stored = Stored(tuple(records), None, len(library.data), time.perf_counter() - start)
         except EvmaotError as error:
             stored = Stored(error=error)
-        except Exception as error:
+        except BaseException as error:  # a store may be anybody's code
             logger.exception("storing artifacts failed")
             stored = Stored(error=EvmaotError("store_failed", f"{type(error).__name__}: {error}"[:400]))
         core.controls.append(partial(self._stored, bundle, stored))

@@ -145,7 +145,8 @@ class ResidentMap:
     def resolve(self, code_hash: bytes, fork_name: str, code: bytes | None = None) -> Resident | None:
         """The best loaded program that fits, remembered for the next look-up; None if there is none.
 
-        With `code`, its SHA-256 is compared with that of what was compiled.
+        With `code`, its SHA-256 is compared with that of what was compiled.  Without, an artifact is believed by who
+        asks, and not remembered: look-ups that follow have the code.
         """
         fork = self.fork(fork_name)
         if fork is None:
@@ -166,7 +167,8 @@ class ResidentMap:
             if not found:
                 return None
             best = min(found, key=lambda resident: resident.rank)
-            self._point((code_hash, fork_name), best)
+            if code is not None or not best.unit.is_aot:
+                self._point((code_hash, fork_name), best)
             return best
 
     def _fitting(self, units: Iterable[CodeUnit], fork: Fork, code: bytes | None) -> CodeUnit | None:

@@ -83,7 +83,7 @@ class Scheduler:
                 self.crew.open()
             while not core.is_closed:
                 self._step()
-        except Exception:
+        except BaseException:
             logger.critical("the thread that schedules compilations failed; the backend is closed", exc_info=True)
             core.is_closed = True
             core.enabled = False

@@ -124,7 +124,7 @@ class SingleFlight:
             record = load_from_store(core, job)
         except EvmaotError as error:
             logger.warning("no build lock, or no look into the store: %s: %s", error.reference, error.message)
-        except Exception:
+        except BaseException:
             logger.exception("taking a build lock failed")
         if has_lock and record is not None:
             locks.give_back(key)

@@ -30,7 +30,7 @@ def find_in_store(core: Core, job: Job, tell: Callable[[Job, LibraryRecord | Non
         record = load_from_store(core, job)
     except EvmaotError as error:
         core.catalogue.skip(error.reference, f"0x{job.pair[0].hex()}", error.cause or error.message)
-    except Exception:
+    except BaseException:  # a store may be anybody's code
         logger.exception("looking for an artifact failed")
     core.controls.append(partial(tell, job, record))
     core.wake()

@@ -134,7 +134,7 @@ class TaskThread:
                 task, _ = self._tasks.popleft()
             try:
                 task()
-            except Exception:
+            except BaseException:  # even one that is meant to end a thread: others count on this one
                 logger.exception("%s: a task failed", self._name)
             # Not held while it waits for the next: it may keep a program loaded.
             del task

@@ -66,6 +66,7 @@ class Catalogue:
         self._known: dict[str, LibraryRecord] = {}
         # Of profiles that are not for this process: counted once, however often a look-up finds them again.
         self._refused: set[str] = set()
+        self._told_mismatches: set[tuple[str, int]] = set()
         self.records: list[LibraryRecord] = []
         self.skipped: Counter[str] = Counter()
         self.duplicates = 0
@@ -168,9 +169,19 @@ class Catalogue:
             if rules_digest(fork, member.opcodes) != member.rules:
                 continue
             if code_sha256 is not None and member.code_sha256 != code_sha256:
-                self.skip("code_mismatch", f"0x{member.code_hash}", "the artifact is of other code")
+                self._mismatched(candidate)
                 continue
             yield candidate
+
+    def _mismatched(self, candidate: Candidate) -> None:
+        """Count an artifact of other code each time; say it once, for every look-up of the code comes here."""
+        place = candidate.record.source.identity, candidate.member.slot
+        if place in self._told_mismatches:
+            with self._count_lock:
+                self.skipped["code_mismatch"] += 1
+        else:
+            self._told_mismatches.add(place)
+            self.skip("code_mismatch", f"0x{candidate.member.code_hash}", "the artifact is of other code")
 
     def program(self, candidate: Candidate) -> CompiledProgram | None:
         """The candidate's program, None while its library is not loaded."""

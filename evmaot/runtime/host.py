@@ -159,6 +159,7 @@ class HostDriver:
             # After an exception; otherwise there is none left.
             self._stack.clear()
             self._pool.release_all()
+            self._table.take_error()
 
     def _drive(self, program: CompiledProgram, message: FrameMessage, environment: EnvironmentRecord) -> FrameResult:
         host, table, stack = self._host, self._table, self._stack

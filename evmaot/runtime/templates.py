@@ -41,7 +41,8 @@ class TemplateIndex:
 
     def match(self, code_hash: bytes, code: bytes | None) -> Sequence[Candidate]:
         """Artifacts of the templates that a code is made of; by its hash alone, if that was found before."""
-        known = self._matched.get(code_hash)
+        remembered = self._matched
+        known = remembered.get(code_hash)
         if known is not None or code is None:
             return known or ()
         by_holes = self._by_length.get(len(code))
@@ -64,7 +65,8 @@ class TemplateIndex:
             )
             for one in sorted(found, key=lambda one: one.rank)
         ]
-        if len(self._matched) >= MAX_REMEMBERED_CODES:
-            self._matched = {}
-        self._matched[code_hash] = matched
+        if len(remembered) >= MAX_REMEMBERED_CODES:
+            self._matched = remembered = {}
+        # Of a template that was added meanwhile `matched` knows nothing, and then it goes where nobody looks.
+        remembered[code_hash] = matched
         return matched

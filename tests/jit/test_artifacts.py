@@ -137,7 +137,9 @@ def test_a_lazy_store_is_waited_for_by_who_waits(make_backend: MakeBackend, root
     assert backend.stats().compilations_dispatched == 0
 
 
-def test_an_artifact_of_other_code_is_not_used(make_backend: MakeBackend, root: Path) -> None:
+def test_an_artifact_of_other_code_is_not_used(
+    make_backend: MakeBackend, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A manifest that claims another code's hash is found out by SHA-256."""
     other = Contract(code=numbered(1), answer=7)
     publish(root, other)
@@ -147,6 +149,11 @@ def test_an_artifact_of_other_code_is_not_used(make_backend: MakeBackend, root: 
     backend = make_backend(store=root)
     assert backend.lookup(request_of(CODE)) == Interpret(InterpretReason.NOT_READY)
     assert backend.stats().preload_skipped == {"code_mismatch": 1}
+    for _ in range(10):
+        backend.lookup(request_of(CODE))
+    assert sum("code_mismatch" in record.getMessage() for record in caplog.records) == 1, "all count, one is told"
+    assert backend.get_compiled(request_of(CODE).key.code_hash, "osaka") is not None, "without the code it is believed"
+    assert backend.lookup(request_of(CODE)) == Interpret(InterpretReason.NOT_READY), "and that is not remembered"
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -382,6 +383,18 @@ def test_a_callback_that_raises_is_disabled_and_nothing_else_happens(
     assert len(called) == 1
     assert len(reached) == 6
     assert sum("from the callback" in (record.exc_text or "") for record in caplog.records) == 1
+
+
+def test_a_callback_that_would_end_its_thread_ends_nothing(make_backend: MakeBackend) -> None:
+    """`sys.exit` in a callback once ended the thread of all callbacks, or that of all compilations."""
+    reached: list[RuntimeEvent] = []
+    backend = make_backend(on_event=lambda _: sys.exit(3), on_compilation=reached.append, jit_opt_level="fast")
+    future = backend.compile_jit(request_of(numbered(0)))
+    future.add_done_callback(lambda _: sys.exit(4))
+    assert future.result(30).status is OutcomeStatus.COMPILED
+    assert backend.compile_jit(request_of(numbered(1))).result(30).status is OutcomeStatus.COMPILED
+    backend.close()
+    assert len(reached) == 2
 
 
 def test_a_callback_may_use_the_backend(make_backend: MakeBackend) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import ctypes
+import signal
+import sys
+from functools import partial
+from operator import methodcaller
 
 import pytest
 
@@ -73,3 +77,42 @@ def test_an_interrupt_in_a_callback_is_kept_for_the_caller() -> None:
     table = HostTable({"emit_log": interrupted})
     assert call(table, "emit_log", 1, 2, 3) == REFUSED
     assert isinstance(table.take_error(), KeyboardInterrupt)
+
+
+def test_an_interrupt_that_came_while_native_code_ran_is_kept_for_the_caller() -> None:
+    """It is raised as the callback is entered, where no `try` of the callback can see it; it once was a success."""
+    called: list[int] = []
+
+    def answering(frame: int, _key: int, _value: int) -> int:
+        called.append(frame)
+        return 0
+
+    table = HostTable({"get_storage": answering})
+    pointer = ctypes.c_uint64.from_address(table.address + HOST_TABLE.offset("get_storage")).value
+    get_storage = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 3)(pointer)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # No step of the interpreter lies between the signal and the callback, as in native code.
+        list(map(methodcaller("__call__"), (ctypes.pythonapi.PyErr_SetInterrupt, partial(get_storage, 1, 2, 3))))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert called == []
+    assert isinstance(table.error, KeyboardInterrupt)
+    assert call(table, "get_storage", 1, 2, 3) == REFUSED, "whatever the first one answered, this ends the frame"
+    assert called == []
+    assert isinstance(table.take_error(), KeyboardInterrupt)
+    assert call(table, "get_storage", 1, 2, 3) == 0
+
+
+def test_what_is_raised_elsewhere_goes_where_it_went_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_type))
+    for _ in range(3):
+        HostTable({})
+
+    class Dying:
+        def __del__(self) -> None:
+            raise ZeroDivisionError
+
+    Dying()
+    assert seen == [ZeroDivisionError], "once, however many tables there are"
