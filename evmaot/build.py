@@ -61,9 +61,11 @@ def build(
     layers: Sequence[ArtifactDirectory] = (),
     tools: Toolchain | None = None,
     executor: Executor | None = None,
+    report: BuildReport | None = None,
 ) -> BuildReport:
     """Compile what the store and the layers below it lack of the request, and publish it to the store.
 
+    `report` is filled as the build goes on and returned: whoever gives one knows what is stored also where this raises.
     `executor` compiles in the place of worker processes, `request.jobs` units at a time; its workers import evmaot.
 
     `store` may be None in a dry run: then nothing is there yet.  Nothing is written to a layer.  Problems of inputs
@@ -77,7 +79,8 @@ def build(
     if store is not None and not request.dry_run:
         store.require_writable()
     tools = tools or toolchain(request.options, request.linker)
-    report = BuildReport(tools.profile.short, tools.profile.digest, dry_run=request.dry_run)
+    report = report if report is not None else BuildReport()
+    report.profile_id, report.profile, report.dry_run = tools.profile.short, tools.profile.digest, request.dry_run
     with contextlib.nullcontext() if store is None else store.shared_lock():
         index = store.index([tools.profile.short]) if store is not None else StoreIndex((), ())
         plan = make_plan(request, tools, store, index, layers)
@@ -91,7 +94,10 @@ def build(
         session = None
         if store is not None and plan.misses and not request.dry_run:
             session = _Session(request, store, tools, plan, progress, report)
-            session.run(executor)
+            try:
+                session.run(executor)
+            finally:
+                report.wall_seconds = time.perf_counter() - start
     if session is not None and session.retired:
         # Not under the shared lock of before: what replaced packs leave behind is removed when nobody loads.
         with contextlib.suppress(EvmaotError):

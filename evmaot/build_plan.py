@@ -78,7 +78,7 @@ def check_request(request: BuildRequest) -> None:
     elif not 1 <= request.jobs <= 1024:
         wrong = f"1 to 1024 jobs at a time, not {request.jobs}"
     elif request.timeout_seconds <= 0 or request.memory_limit_bytes <= 0 or request.flush_seconds <= 0:
-        wrong = "limits of time and memory are positive"
+        wrong = "the limits of time and memory (--timeout, --memory-limit) are more than 0"
     elif not request.forks:
         wrong = "at least one fork"
     elif request.limit is not None and request.limit < 1:

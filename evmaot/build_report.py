@@ -190,7 +190,7 @@ Observer = Callable[[BuildEvent], None]
 class BuildReport:
     """What a build did."""
 
-    profile_id: str
+    profile_id: str = ""
     profile: str = ""
     """Digest of the profile, hex."""
     sources: int = 0

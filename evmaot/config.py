@@ -241,7 +241,8 @@ def spelled(name: str, value: Any) -> str:
     """The value of the setting `name` as one would write it in an option."""
     parse = ROWS[name].parse
     if ROWS[name].secret and value:
-        host = re.match(r"(\w+)://(?:[^@/]*@)?([^/?#@]*)", value)
+        # What does not read as a host may be a part of a password: a / in it ends the host too early.
+        host = re.match(r"(\w+)://(?:[^/?#]*@)?((?:\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)?)(?=[/?#]|$)", value)
         return f"{host[1]}://{host[2]}/..." if host else "..."
     if value is None:
         return "none"
@@ -257,6 +258,8 @@ def spelled(name: str, value: Any) -> str:
 
 
 _FIELD_OF_KEY = {row.key: name for name, row in ROWS.items()}
+_OTHER_NAMES = {"build.tier": "build.opt", "build.tiers": "build.opt"}
+"""Keys that people write for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +321,7 @@ def unknown_key(key: str, origin: Origin | None) -> UsageError:
     """The failure of a key that no setting has, with the nearest one as the hint."""
     import difflib
 
-    close = difflib.get_close_matches(key, _FIELD_OF_KEY, 1, 0.5)
+    close = [_OTHER_NAMES[key]] if key in _OTHER_NAMES else difflib.get_close_matches(key, _FIELD_OF_KEY, 1, 0.5)
     hint = f"did you mean {close[0]!r}?" if close else "see: evmaot config show"
     return _fault("config_unknown_key", f"unknown key {key!r}", origin or Origin("flag"), hint)
 

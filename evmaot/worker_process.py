@@ -64,9 +64,10 @@ def timeout_failure(limits: WorkerLimits) -> JobFailure:
 
 def memory_failure(limits: WorkerLimits, cause: str | None) -> JobFailure:
     """The job needed more memory than it may have; `cause` is what was said about it."""
+    limit = limits.memory_limit_bytes
     return JobFailure(
         "compile_memory",
-        f"not compiled within {limits.memory_limit_bytes // (1 << 20)} MiB of memory",
+        f"not compiled within {f'{limit >> 20} MiB' if limit >= 1 << 20 else f'{limit} bytes'} of memory",
         cause[-MAX_CAUSE_CHARACTERS:] if cause else None,
         "allow more with --memory-limit, or use --opt fast",
     )

@@ -70,10 +70,13 @@ class BuildRun:
     report: BuildReport
 
 
-def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDirectory | None) -> list[BuildRun]:
+def run_builds(
+    invocation: Invocation, chosen: BuildOptions, store: ArtifactDirectory | None, runs: list[BuildRun]
+) -> None:
     """Build under each profile; the first that is interrupted, or fails with --fail-fast, is the last.
 
-    Raises UsageError, and what `evmaot.build.build` raises.
+    `runs` is filled meanwhile: where this raises, the last is the one that failed.  Raises UsageError, and what
+    `evmaot.build.build` raises.
     """
     settings = invocation.settings
     items = _items(invocation, chosen)
@@ -82,7 +85,6 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         CompileOptions(Tier(tier), target_named(target))
         for tier, target in itertools.product(settings.tiers, settings.targets)
     )
-    runs: list[BuildRun] = []
     layers = open_layers(invocation)
     with _cluster(settings, chosen) as cluster, display(invocation.output) as show:
         request = _request(invocation, chosen, counting(items, show))
@@ -94,14 +96,13 @@ def run_builds(invocation: Invocation, chosen: BuildOptions, store: ArtifactDire
         for options in profiles:
             request = replace(request, options=options)
             executor = cluster.executor if cluster else None
-            report = build(request, store, show.observe, layers=layers, executor=executor)
-            if not runs:
+            report = BuildReport()
+            runs.append(BuildRun(request, report))
+            build(request, store, show.observe, layers=layers, executor=executor, report=report)
+            if len(runs) == 1:
                 report.wall_seconds += reading_seconds
-            run = BuildRun(request, report)
-            runs.append(run)
-            if run.report.interrupted or (request.fail_fast and run.report.is_partial):
+            if report.interrupted or (request.fail_fast and report.is_partial):
                 break
-    return runs
 
 
 def _cluster(settings: Settings, chosen: BuildOptions) -> contextlib.AbstractContextManager[Cluster | None]:

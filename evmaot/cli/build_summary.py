@@ -14,7 +14,7 @@ from typing import Any
 
 from evmaot.build_report import BuildReport, PackReport, UnitReport, UnitStatus
 from evmaot.cli.build_runs import BuildOptions, BuildRun
-from evmaot.cli.failures import say
+from evmaot.cli.failures import problem, say
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.listing import fork_ranges, target_name
 from evmaot.cli.output import Column, counted, human_seconds, human_size
@@ -48,8 +48,6 @@ def problem_error(problem: Problem) -> EvmaotError:
 
 
 def _problems(runs: Sequence[BuildRun]) -> list[dict[str, Any]]:
-    from evmaot.cli.failures import problem
-
     # The inputs are read once for all.
     inputs = [problem(problem_error(item), item.severity) for item in runs[0].report.problems]
     return inputs + [problem(unit_error(unit)) for run in runs for unit in run.report.failed]
@@ -114,8 +112,10 @@ def _target(run: BuildRun) -> str:
     return target_name(target.triple, target.cpu, target.features)
 
 
-def document(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> str:
-    """The reports as JSON text (schema ``evmaot.build/1``)."""
+def document(
+    invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions, failure: EvmaotError | None = None
+) -> str:
+    """The reports as JSON text (schema ``evmaot.build/1``); `failure` is what ended the last build before its end."""
     first, reports = runs[0], [run.report for run in runs]
     units = [unit for report in reports for unit in report.units]
     profiles = [_profile_data(run) for run in runs]
@@ -143,8 +143,9 @@ def document(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOpti
         "seconds": round(sum(report.wall_seconds for report in reports), 3),
     }
     lacks = chosen.check and any(report.count(UnitStatus.PLANNED) for report in reports)
-    ok = not (lacks or any(report.is_partial or report.interrupted for report in reports))
-    return json.dumps(envelope("build", data, _problems(runs), ok), indent=2)
+    ok = not (failure or lacks or any(report.is_partial or report.interrupted for report in reports))
+    ended = [problem(failure)] if failure is not None else []
+    return json.dumps(envelope("build", data, ended + _problems(runs), ok), indent=2)
 
 
 def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions) -> None:
@@ -221,18 +222,18 @@ def _failures(invocation: Invocation, errors: list[EvmaotError], omitted: Mappin
 
 def _skipped(invocation: Invocation, report: BuildReport) -> None:
     """What is rightly not compiled, by reason; each where nothing else was there."""
-    problems = [item for item in report.problems if item.severity != "error"]
-    if not problems:
+    skipped = [item for item in report.problems if item.severity != "error"]
+    if not skipped:
         return
     output, is_all = invocation.output, not report.sources
-    reasons = Counter(problem.code for problem in problems)
+    reasons = Counter(item.code for item in skipped)
     reasons.update({code: number for code, number in report.problems_omitted.items() if code in reasons})
     text = ", ".join(f"{number:,} {code}" for code, number in reasons.most_common())
     output.say(f"skipped {reasons.total():,}: {text}")
-    for index, problem in enumerate(problems):
-        text = f"skipped: {problem.message} ({problem.subject}) [{problem.code}]"
+    for index, item in enumerate(skipped):
+        text = f"skipped: {item.message} ({item.subject}) [{item.code}]"
         if is_all and index < MOST_SKIPPED:
-            output.say(text if problem.hint is None else f"{text}\nhint: {problem.hint}")
+            output.say(text if item.hint is None else f"{text}\nhint: {item.hint}")
         else:
             output.detail(text)
 

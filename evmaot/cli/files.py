@@ -1,6 +1,6 @@
 """Files that commands write.
 
-Job: a file that is there as a whole or not at all.  May import: nothing of evmaot.
+Job: a file that is there as a whole or not at all.  May import: errors.
 """
 
 from __future__ import annotations
@@ -11,10 +11,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from evmaot.errors import UsageError
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse, before the work that it is of, a file that can't be written.  Raises UsageError."""
+    folder = path.resolve().parent
+    if path.is_dir():
+        cause = "it is a directory"
+    elif path.exists() and not path.is_file():
+        return
+    elif not folder.is_dir():
+        cause = f"there is no directory {str(folder)!r}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        cause = f"the directory {str(folder)!r} may not be written to"
+    else:
+        return
+    raise UsageError("output_not_writable", "cannot write the file", context={"subject": str(path)}, cause=cause)
+
 
 @contextlib.contextmanager
 def replaced_file(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` at the end of the block: a reader sees the old one or the new one."""
+    """A text file that takes the place of `path` at the end of the block: a reader sees the old one or the new one.
+
+    A pipe or a device, such as /dev/stdout, is written to and not replaced; of a link, the file that it leads to is.
+    """
+    if path.exists() and not path.is_file():
+        with open(path, "w", encoding="utf-8") as stream:
+            yield stream
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8") as stream:

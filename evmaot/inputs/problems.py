@@ -43,6 +43,7 @@ PROBLEMS: Mapping[str, ProblemRow] = {
     "bad_json": ProblemRow(_ERROR, "the file is damaged or incomplete: write it again"),
     # The format.
     "unknown_format": ProblemRow(_ERROR, "name the format with --format, if it has one of them", _SKIP),
+    "archive": ProblemRow(_ERROR, "unpack it (tar xf, unzip), and give the directory", _SKIP),
     "wrong_format": ProblemRow(_ERROR, "leave --format out to have the format recognised", _SKIP),
     "source_code": ProblemRow(_ERROR, "compile it first (forge build, solc, vyper), then give the output", _SKIP),
     "bad_shape": ProblemRow(_ERROR, "write the file again with the tool that made it"),

@@ -32,6 +32,7 @@ _OTHER_FILES = {
     b"\x28\xb5\x2f\xfd": "zstd-compressed, which is not read; xz and gzip are",
 }
 """Beginnings that bytecode doesn't have."""
+_TAR_MAGIC, _TAR_MAGIC_OFFSET = b"ustar", 257
 
 
 def plain_suffix(path: str) -> str:
@@ -49,7 +50,10 @@ def sniff(head: bytes, suffix: str) -> Sort:
         raise ReadFailure("empty_code", "the file is empty")
     for magic, name in _OTHER_FILES.items():
         if head.startswith(magic):
-            raise ReadFailure("unknown_format", f"not bytecode but {name}")
+            code = "archive" if name.endswith("archive") else "unknown_format"
+            raise ReadFailure(code, f"not bytecode but {name}")
+    if head[_TAR_MAGIC_OFFSET:].startswith(_TAR_MAGIC):
+        raise ReadFailure("archive", "not bytecode but a tar archive")
     if _is_utf16(head):
         raise ReadFailure("not_utf8", "the text is UTF-16")
     first = head.lstrip(SPACE)

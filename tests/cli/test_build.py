@@ -13,15 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from evmaot import build_report, config
+from evmaot.build_packs import Publisher
 from evmaot.cli.build_runs import BuildOptions, BuildRun
+from evmaot.cli.files import replaced_file
 from evmaot.cli.output import Output
 from evmaot.cli.progress import LineDisplay, NoDisplay, Tally, display
 from evmaot.cli.verbs import build as verb
+from evmaot.errors import StoreError
 from evmaot.evm.forks import forks_selected
 from tests.cli.conftest import Cli
+from tests.support.fixtures import REPOSITORY
 
 ADDER = "0x6001600201"
 RETURNER = "0x5f355f5260205ff3"
@@ -95,6 +100,53 @@ def test_the_document_has_each_unit_and_goes_to_a_file_too(cli: Cli, inputs: Pat
     assert all(unit["code_hash"].startswith("0x") and unit["seconds"] > 0 for unit in data["units"])
     assert {unit["pack"] for unit in data["units"]} == {pack["pack"] for pack in data["packs"]}
     assert [path.name for path in home.iterdir() if path.name.startswith(".report")] == []
+
+
+def test_a_build_that_ends_early_has_its_report(cli: Cli, inputs: Path, home: Path, monkeypatch: Any) -> None:
+    publish, calls = Publisher.publish, []
+
+    def full(self: Publisher, ready: Any) -> Any:
+        calls.append(ready)
+        if len(calls) > 1:
+            raise StoreError("store_full", "no space left to write to the store")
+        return publish(self, ready)
+
+    monkeypatch.setattr(Publisher, "publish", full)
+    result = cli("build", inputs, "--opt", "fast", "--pack-size", "1", "-j", "1", "--report", "report.json")
+    assert (result.code, "[store_full]" in result.err) == (73, True)
+    report = json.loads((home / "report.json").read_text())
+    assert not report["ok"]
+    assert report["problems"][0]["code"] == "store_full"
+    assert (report["data"]["counts"]["compiled"], report["data"]["counts"]["unfinished"]) == (1, 1)
+    assert report["data"]["seconds"] > 0
+    schema = json.loads((REPOSITORY / "evmaot" / "schemas" / "build.json").read_text())
+    jsonschema.validate(report, schema)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("build", "out", "--report"), ("fetch", "0x" + "11" * 20, "--rpc", "http://127.0.0.1:1", "-o")]
+)
+def test_a_file_that_can_not_be_written_is_refused_before_the_work(cli: Cli, inputs: Path, arguments: Any) -> None:
+    for path in ("absent/report.json", f"{inputs}/x/../report.json/y"):
+        result = cli(*arguments, path)
+        assert (result.code, "[output_not_writable]" in result.err) == (2, True)
+    assert cli("ls", "--contracts").out == ""
+
+
+def test_a_report_to_a_pipe_or_through_a_link_replaces_neither(home: Path) -> None:
+    link, real, pipe = home / "link.json", home / "real.json", home / "pipe"
+    link.symlink_to(real)
+    with replaced_file(link) as stream:
+        stream.write("1")
+    assert link.is_symlink()
+    assert real.read_text() == "1"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with replaced_file(pipe) as stream:
+        stream.write("2")
+    assert os.read(reader, 9) == b"2"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_code_comes_through_standard_input(cli: Cli) -> None:

@@ -157,6 +157,7 @@ def test_the_store_and_the_linker_are_not_the_projects_to_choose() -> None:
     ("text", "reference", "hint"),
     [
         ("build = {job = 3}", "config_unknown_key", "did you mean 'build.jobs'?"),
+        ("build = {tiers = 3}", "config_unknown_key", "did you mean 'build.opt'?"),
         ("colour = 3", "config_unknown_key", "output.color"),
         ('zzzzzz = "x"', "config_unknown_key", "evmaot config show"),
         ("build = {jobs = -1}", "config_bad_value", "build.jobs"),
@@ -203,3 +204,18 @@ def test_a_huge_file_is_refused_unread_by_the_parser(project: Path) -> None:
 
 def test_lists_in_variables_are_separated_by_commas(project: Path) -> None:
     assert load(project, EVMAOT_FORK="london, osaka").settings.forks == ("london", "osaka")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h/SECRET", "https://h/..."),
+        ("http://me:SECRET@h:1/x", "http://h:1/..."),
+        ("http://me:a@SECRET@h?k=SECRET", "http://h/..."),
+        ("http://me:SECRET/b@h/", "..."),
+        ("http://[::1]:8545", "http://[::1]:8545/..."),
+        ("SECRET", "..."),
+    ],
+)
+def test_of_a_node_only_the_host_is_shown(url: str, shown: str) -> None:
+    assert config.spelled("rpc_url", url) == shown

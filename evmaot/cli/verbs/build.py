@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evmaot.cli.files import replaced_file
+from evmaot.cli.files import check_replaceable, replaced_file
 from evmaot.cli.invocation import Invocation, Verb, flags_of, pass_invocation, setting_option
 from evmaot.cli.options import StoredName, node_options
-from evmaot.errors import StoreError
+from evmaot.errors import EvmaotError, StoreError
 
 if TYPE_CHECKING:
     from evmaot.cli.build_runs import BuildOptions, BuildRun
@@ -97,19 +97,33 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
 
     chosen = BuildOptions(inputs=inputs, **options)
     check_pin(chosen)
+    if chosen.report is not None:
+        check_replaceable(chosen.report)
     store = _store(invocation, create=not chosen.only_plans)
-    with _announced_interrupt(invocation) as received:
-        runs = run_builds(invocation, chosen, store)
+    runs: list[BuildRun] = []
+    try:
+        with _announced_interrupt(invocation) as received:
+            run_builds(invocation, chosen, store, runs)
+    except EvmaotError as failure:
+        # What was stored until then must not be lost to who reads the report: scheduler lost, disk full.
+        begun = [run for run in runs if run.report.profile_id]
+        if chosen.report is not None and begun:
+            _write_report(chosen.report, build_summary.document(invocation, begun, chosen, failure))
+        raise
     if store is not None and not chosen.only_plans:
         take_care(invocation, store, chosen, [run.report for run in runs])
     data = build_summary.document(invocation, runs, chosen)
     if chosen.report is not None:
-        with replaced_file(chosen.report) as stream:
-            stream.write(data + "\n")
+        _write_report(chosen.report, data)
     if invocation.output.as_json:
         invocation.output.data(data)
     build_summary.tell(invocation, runs, chosen)
     context.exit(_exit_code(runs, received, chosen))
+
+
+def _write_report(path: Path, data: str) -> None:
+    with replaced_file(path) as stream:
+        stream.write(data + "\n")
 
 
 def _exit_code(runs: Sequence[BuildRun], received: list[int], chosen: BuildOptions) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from evmaot.cli.files import replaced_file
+from evmaot.cli.files import check_replaceable, replaced_file
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.options import node_options
 from evmaot.cli.output import counted
@@ -62,6 +62,8 @@ def command(
     if invocation.output.as_json and output is None:
         hint = "evmaot fetch --json -o FILE ... (the dump itself is JSON, one object a line)"
         raise UsageError("no_output_file", "--json is about the dump, which needs a file", hint=hint)
+    if output is not None:
+        check_replaceable(output)
     _, accounts = node_accounts(invocation.settings, addresses, block, follow_proxies=follow_proxies)
     found = Gathered()  # it keeps a bounded number of problems
     count, last = 0, None

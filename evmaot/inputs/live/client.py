@@ -115,6 +115,7 @@ class RpcClient:
                     self._sleep(self._pause(attempt, failure.retry_after_seconds))
                     attempt += 1
                 else:
+                    failure.cause = failure.cause and self.endpoint.without_secrets(failure.cause)
                     raise
         return answers
 
@@ -143,12 +144,18 @@ class RpcClient:
         body = requests[0] if len(requests) == 1 else requests
         reply = self._sender.post(json.dumps(body, separators=(",", ":")).encode())
         replies = _replies(reply, len(calls))
-        answers = [_answer(replies, first + index) for index in range(len(calls))]
+        answers = [self._shown(_answer(replies, first + index)) for index in range(len(calls))]
         if attempt < self.options.retries:
             limited = next((a for a in answers if isinstance(a, CallError) and a.is_limit), None)
             if limited is not None:
                 raise RpcFailure("rpc_rate_limited", "the node limits its calls", limited.message, can_retry=True)
         return answers
+
+    def _shown(self, answer: Answer) -> Answer:
+        """The answer; of an error only what may be printed."""
+        if isinstance(answer, CallError):
+            return CallError(answer.code, self.endpoint.without_secrets(answer.message))
+        return answer
 
 
 def _replies(reply: HttpReply, expected: int) -> dict[Any, Any]:

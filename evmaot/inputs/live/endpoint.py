@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import urllib.request
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from evmaot.errors import UsageError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,19 @@ class Endpoint:
         own = _DEFAULT_PORTS["https" if self.is_https else "http"]
         return host if self.port == own else f"{host}:{self.port}"
 
+    def without_secrets(self, text: str) -> str:
+        """A text of the server as it may be shown: servers repeat the path or the key that they don't know."""
+        parts = urlsplit(self.target)
+        words = {self.target, parts.path, parts.query, *parts.path.split("/")}
+        words.update(value for _, value in parse_qsl(parts.query))
+        for proxied in (self.authorization, self.proxy.authorization if self.proxy else None):
+            words.update((proxied or "").split()[1:])
+        words |= {unquote(word) for word in words}
+        # Short ones are versions and names of networks, and would blot out other words.
+        for word in sorted((word for word in words if len(word) >= _SHORTEST_SECRET), key=len, reverse=True):
+            text = text.replace(word, "...")
+        return text
+
 
 def parse_endpoint(url: str) -> Endpoint:
     """The endpoint of an http or https URL, by the proxy that the environment names.
@@ -60,10 +74,10 @@ def parse_endpoint(url: str) -> Endpoint:
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise _bad_url(str(error)) from None
+    except ValueError:  # its words repeat what stands there, which may be a part of a password
+        raise _bad_url("its host or port is none: / ? # and @ in a password are written %2F %3F %23 and %40") from None
     if parts.scheme not in _DEFAULT_PORTS:
-        text = f"{parts.scheme}: is not spoken" if parts.scheme else "it has no http:// or https:// in front"
+        text = f"{parts.scheme}: is not spoken" if "://" in url else "it has no http:// or https:// in front"
         raise _bad_url(text)
     if not host:
         raise _bad_url("it names no host")

@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def only_problem(items: Sequence[Item]) -> Problem:
     return item
 
 
+def tar_of(content: bytes) -> bytes:
+    stream, member = io.BytesIO(), tarfile.TarInfo("package/code.hex")
+    member.size = len(content)
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
 BAD_INPUTS: dict[str, tuple[str | bytes, str]] = {
     "odd.hex": ("0x600", "odd_hex"),
     "letters.hex": ("0x60zz", "not_hex"),
@@ -65,6 +74,8 @@ BAD_INPUTS: dict[str, tuple[str | bytes, str]] = {
     "utf16.hex": (GOOD.encode("utf-16"), "not_utf8"),
     "program": (b"\x7fELF\x02\x01\x01" + b"\0" * 60, "unknown_format"),
     "archive.json.zst": (b"\x28\xb5\x2f\xfd\x04\x00", "unknown_format"),
+    "package.tgz": (gzip.compress(tar_of(b"0x6000")), "archive"),
+    "package.zip": (b"PK\x03\x04" + b"\0" * 60, "archive"),
     "Token.sol": ("contract Token {}", "source_code"),
     "source": ("// SPDX-License-Identifier: MIT\npragma solidity ^0.8.0;\ncontract C {}\n", "source_code"),
     "cut.hex.xz": (lzma.compress(GOOD.encode())[:-8], "bad_compression"),
@@ -76,7 +87,8 @@ BAD_INPUTS: dict[str, tuple[str | bytes, str]] = {
     "state-odd.hex": ("0x1f8b0800000", "odd_hex"),
     "eoas.json": (json.dumps({"0x" + "11" * 20: {"balance": "0x1", "nonce": "0x1"}}), "no_code"),
     "no-runtime-of-interface.json": (
-        '{"contracts": {"a.sol": {"I": {"evm": {"bytecode": {"object": ""}}}}}}', "no_runtime_code",
+        '{"contracts": {"a.sol": {"I": {"evm": {"bytecode": {"object": ""}}}}}}',
+        "no_runtime_code",
     ),
     "no-runtime.json": ('{"contracts": {"a.sol": {"A": {"abi": []}}}}', "runtime_code_missing"),
 }

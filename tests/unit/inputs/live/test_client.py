@@ -267,3 +267,27 @@ def test_no_proxy_excepts_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with FakeNode(good) as node:
         assert Asking(node.url).many(1) == results(1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        http("<pre>Cannot POST /v2/SECRET</pre>", "404 Not Found"),
+        http('{"error": {"code": -32001, "message": "no project SECRET"}}', "401 Unauthorized"),
+        http("<html>/v2/SECRET</html>"),
+    ],
+)
+def test_a_key_in_the_url_that_the_server_repeats_is_not_told(fault: bytes) -> None:
+    with FakeNode(lambda _: fault) as node:
+        failure = Asking(f"{node.url}/v2/SECRET").failure()
+    assert failure.cause
+    assert "SECRET" not in failure.cause
+
+
+def test_a_key_in_the_error_of_one_call_is_not_told() -> None:
+    def refuse(body: Any) -> bytes:
+        error = {"code": -32000, "message": "no project SECRET"}
+        return http(json.dumps({"jsonrpc": "2.0", "id": body["id"], "error": error}))
+
+    with FakeNode(refuse) as node:
+        assert Asking(f"{node.url}/v2/SECRET").many(1) == [CallError(-32000, "no project ...")]

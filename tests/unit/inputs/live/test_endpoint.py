@@ -46,3 +46,17 @@ def test_a_proxy_of_another_kind_is_refused_without_its_password(monkeypatch: py
 def test_a_shown_url_has_no_secret() -> None:
     assert shown_url("https://me:SECRET@h:1/KEY?k=SECRET") == "https://...@h:1/..."
     assert shown_url("https://[") == "..."
+
+
+def test_a_broken_url_does_not_show_the_password_in_it() -> None:
+    for url in ("http://me:SECRET/x@h:1/", "http://me:p@[SECRET/", "me:SECRET@h/", "http://h:1SECRET/"):
+        with pytest.raises(UsageError) as caught:
+            parse_endpoint(url)
+        assert "SECRET" not in str(vars(caught.value))
+
+
+def test_what_a_server_repeats_of_the_url_is_not_shown() -> None:
+    endpoint = parse_endpoint("https://me:SECRET1@h/v2/SECRET2%21/eth?key=SECRET3%2F&v=1")
+    shown = endpoint.without_secrets("no /v2/SECRET2%21/eth?key=SECRET3%2F&v=1: SECRET2! SECRET2%21 SECRET3/, eth v2")
+    assert "SECRET" not in shown
+    assert shown.endswith(", eth v2")
