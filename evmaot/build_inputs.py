@@ -9,11 +9,13 @@ has a problem that says why, or is counted; the same inputs in the same order gi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evmaot.build_report import MAX_LABELS, BuildRequest
 from evmaot.evm.keccak import keccak256
-from evmaot.evm.template import code_digest
+from evmaot.evm.template import Holes, code_digest, masked_code
+from evmaot.inputs.deny import DenyList
 from evmaot.inputs.metadata import metadata_hole
 from evmaot.inputs.problems import make_problem
 from evmaot.inputs.source import ContractSource, InputLimits, Problem
@@ -36,6 +38,8 @@ class Code:
     """How often it occurred: of a trace, in how many transactions."""
     holes: tuple[tuple[int, int], ...] = ()
     """(offset, length) of what deployments of it fill differently."""
+    deployments: dict[str, Code] = field(default_factory=dict)
+    """Of a template: the distinct codes that the inputs have, by SHA-256; compiled where it can't be one."""
     is_undeployed: bool = False
     """It can't be a template, and deployment will write something into it: what is deployed is other code."""
 
@@ -83,10 +87,11 @@ def gather(request: BuildRequest) -> Gathered:
         sha256 = code_digest(item.code, holes)
         code = codes.setdefault(sha256, Code(item.code, sha256, [], holes=holes))
         first.setdefault(sha256, item.origin)
-        code.sources += 1
-        code.heat += item.count
-        if len(code.labels) < MAX_LABELS and item.label not in code.labels:
-            code.labels.append(item.label)
+        _count(code, item)
+        if holes:
+            own = code_digest(item.code)
+            first.setdefault(own, item.origin)
+            _count(code.deployments.setdefault(own, _deployment(item, own, holes)), item)
     found.codes = list(codes.values())
     _choose(found, request, first)
     return found
@@ -101,16 +106,21 @@ def _holes(request: BuildRequest, source: ContractSource) -> tuple[tuple[int, in
     return tuple(holes)
 
 
+def _count(code: Code, source: ContractSource) -> None:
+    code.sources += 1
+    code.heat += source.count
+    if len(code.labels) < MAX_LABELS and source.label not in code.labels:
+        code.labels.append(source.label)
+
+
+def _deployment(source: ContractSource, sha256: str, holes: Holes) -> Code:
+    return Code(source.code, sha256, [], is_undeployed=masked_code(source.code, holes) == source.code)
+
+
 def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> None:
     """Leave out the codes on the deny list, then those over the limit."""
     if request.deny is not None and request.deny.code_hashes:
-        kept = []
-        for code in found.codes:
-            if request.deny.has_hash(keccak256(code.data).hex()):
-                found.note(make_problem("denied", origins[code.sha256], _denied_text(code.labels[0])))
-            else:
-                kept.append(code)
-        found.codes = kept
+        found.codes = list(_allowed(found, request.deny, origins))
     if request.rank or request.limit is not None:
         # Stable: where two are as frequent, the first of the inputs.
         ranked = sorted(found.codes, key=lambda code: -code.heat)
@@ -120,6 +130,20 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
             found.note(make_problem("over_limit", origins[code.sha256], message))
         chosen = {code.sha256 for code in ranked[:limit]}
         found.codes = ranked[:limit] if request.rank else [code for code in found.codes if code.sha256 in chosen]
+
+
+def _allowed(found: Gathered, deny: DenyList, origins: dict[str, str]) -> Iterator[Code]:
+    """Codes that are not denied.  A template of which one deployment is would serve that too: the others are compiled."""
+    plain = {code.sha256 for code in found.codes}
+    for code in found.codes:
+        own = list(code.deployments.values()) or [code]
+        denied = [one for one in own if deny.has_hash(keccak256(one.data).hex())]
+        for one in denied:
+            found.note(make_problem("denied", origins[one.sha256], _denied_text(one.labels[0])))
+        if not denied:
+            yield code
+            continue
+        yield from (one for one in own if one not in denied and one.sha256 not in plain)
 
 
 def _denied(request: BuildRequest, source: ContractSource) -> Problem | None:

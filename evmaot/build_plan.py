@@ -20,7 +20,7 @@ from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
-from evmaot.evm.template import code_digest, masked_code
+from evmaot.evm.template import masked_code
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
 from evmaot.store.keys import unit_key
@@ -125,7 +125,7 @@ def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: 
 
 
 def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
-    """A code with holes as a template; where it can't be one, as the code that the input has."""
+    """A code with holes as a template; where it can't be one, as the codes that the inputs have."""
     template = replace(code, data=masked_code(code.data, code.holes))
     refused: dict[str, str] = {}
     for unit in _code_units(forks, tools, index, template):
@@ -136,8 +136,7 @@ def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex
             yield unit
         else:
             refused.update(dict.fromkeys(unit.forks, refusal))
-    if refused:
-        plain = replace(code, sha256=code_digest(code.data), holes=(), is_undeployed=template.data == code.data)
+    for plain in code.deployments.values() if refused else ():
         for unit in _code_units(tuple(fork for fork in forks if fork.name in refused), tools, index, plain):
             unit.report.template_refusal = refused[unit.forks[0]]
             yield unit

@@ -15,6 +15,7 @@ from evmaot.execution.executor import Executor
 from evmaot.execution.memory_state import MemoryState
 from evmaot.execution.programs import StorePrograms
 from evmaot.execution.protocol import Account, Message, NotNative
+from evmaot.inputs.deny import DenyList
 from evmaot.inputs.source import ContractSource, Hole
 from evmaot.rebuild import rebuild, tools_like
 from evmaot.runtime import open_runtime
@@ -205,3 +206,29 @@ def test_a_pack_with_a_template_is_compiled_again_to_the_same_bytes(tmp_path: Pa
     assert codes is not None
     assert {code.holes for code in codes} == {(), tuple((hole.offset, hole.length) for hole in IMMUTABLE_HOLES)}
     assert rebuild(tools_like(pack.profile.profile), codes).sha256 == pack.manifest.object.sha256
+
+
+def test_where_a_template_is_refused_every_deployment_is_compiled(tmp_path: Path) -> None:
+    store = ArtifactDirectory.open(tmp_path / "s", create=True)
+    holes = (Hole(1, 31, "immutable"),)  # a part of an operand
+    codes = [immutables(0, 9), immutables(7 << 8, 9), immutables(8 << 8, 9), immutables(7 << 8, 9)]
+    sources = [ContractSource(code, f"at {n}", "test", holes) for n, code in enumerate(codes)]
+    report = build(BuildRequest(sources, forks_selected(FORK), CompileOptions(Tier.FAST)), store)
+    assert sorted(unit.labels for unit in report.units) == [("at 0",), ("at 1", "at 3"), ("at 2",)]
+    assert report.undeployed == 1
+    programs = open_runtime(tmp_path / "s")
+    for code in codes:
+        assert run_stored(programs, code, b"\1") == run_specified(code, b"\1")
+
+
+@pytest.mark.parametrize("denied", [1, 2])
+def test_a_template_of_which_one_deployment_is_denied_serves_none(tmp_path: Path, denied: int) -> None:
+    store = ArtifactDirectory.open(tmp_path / "s", create=True)
+    codes = {n: immutables(n, n) for n in (1, 2, 3)}
+    sources = [ContractSource(codes[n], f"at {n}", "test", IMMUTABLE_HOLES) for n in codes]
+    deny = DenyList(frozenset({keccak256(codes[denied]).hex()}))
+    report = build(BuildRequest(sources, forks_selected(FORK), CompileOptions(Tier.FAST), deny=deny), store)
+    assert [problem.message for problem in report.problems] == [f"at {denied} is on the deny list"]
+    programs = open_runtime(tmp_path / "s")
+    for n, code in codes.items():
+        assert (programs.lookup(keccak256(code), FORK, code) is None) == (n == denied)
