@@ -133,7 +133,7 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
 
 
 def _allowed(found: Gathered, deny: DenyList, origins: dict[str, str]) -> Iterator[Code]:
-    """Codes that are not denied.  A template of which one deployment is would serve that too: the others are compiled."""
+    """Codes that are not denied.  A template would serve a deployment that is: the others are compiled."""
     plain = {code.sha256 for code in found.codes}
     for code in found.codes:
         own = list(code.deployments.values()) or [code]

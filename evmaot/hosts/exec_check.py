@@ -27,6 +27,7 @@ from evmaot.hosts.state_tests import StateTest, fork_of_test
 from evmaot.runtime.preload import Preload, ResidentPrograms
 from evmaot.store.codes import read_codes
 from evmaot.store.findings import Finding, Severity
+from evmaot.store.keys import Holes
 
 if TYPE_CHECKING:
     from evmaot.evm.forks import Fork
@@ -49,6 +50,17 @@ class CheckedCode:
 
     code: bytes
     label: str = ""
+    holes: Holes = ()
+    """Of a template: each call has other values there."""
+
+    def deployment(self, seed: int, number: int) -> bytes:
+        """The code that call runs: of a template with its holes filled."""
+        filled = bytearray(self.code)
+        chance = random.Random(f"{seed} {number} holes")
+        for offset, size_bytes in self.holes:
+            value = chance.choice((1, _TARGET, chance.getrandbits(8 * size_bytes)))
+            filled[offset : offset + size_bytes] = (value % (1 << 8 * size_bytes)).to_bytes(size_bytes, "big")
+        return bytes(filled)
 
 
 @dataclass(slots=True)
@@ -82,7 +94,7 @@ class _Artifacts:
 
 def stored_codes(store: ArtifactDirectory, sample: int | None = None, seed: int = 1) -> tuple[list[CheckedCode], int]:
     """Codes whose packs have their bytecode, about `sample` of them; and how many contracts lack it."""
-    found: dict[bytes, CheckedCode] = {}
+    found: dict[tuple[bytes, Holes], CheckedCode] = {}
     lacking = 0
     for pack in store.packs():
         codes = read_codes(store.files, pack.manifest.object.sha256)
@@ -90,11 +102,8 @@ def stored_codes(store: ArtifactDirectory, sample: int | None = None, seed: int 
             lacking += len(pack.manifest.members)
             continue
         for item in codes:
-            if item.holes:  # no code by itself
-                lacking += 1
-                continue
-            found.setdefault(item.code, CheckedCode(item.code, item.label))
-    chosen = sorted(found.values(), key=lambda item: hashlib.sha256(item.code).digest())
+            found.setdefault((item.code, item.holes), CheckedCode(item.code, item.label, item.holes))
+    chosen = sorted(found.values(), key=lambda item: (hashlib.sha256(item.code).digest(), item.holes))
     if sample is not None and sample < len(chosen):
         chosen = random.Random(seed).sample(chosen, sample)
     return chosen, lacking
@@ -117,7 +126,7 @@ def check_execution(
     sources: dict[str, _Artifacts] = {}
     index = store.index()
     for checked in codes:
-        entries = _served(index, keccak256(checked.code).hex())
+        entries = _served(index, checked)
         for entry, forks in entries:
             profile = entry.pack.manifest.profile
             if profile not in sources:
@@ -130,13 +139,16 @@ def check_execution(
     return report
 
 
-def _served(index: Any, code_hash: str) -> list[tuple[Entry, list[str]]]:
-    """Artifacts of a code with the forks of EELS that they serve."""
+def _served(index: Any, checked: CheckedCode) -> list[tuple[Entry, list[str]]]:
+    """Artifacts of a code or template with the forks of EELS that they serve."""
+    code_hash = keccak256(checked.code).hex()
     found: dict[tuple[str, str, str], tuple[Entry, list[str]]] = {}
     for fork in FORKS.values():
         if EELS_PACKAGES.get(fork.name, fork.name) is None:
             continue
         for entry in index.serving(code_hash, fork):
+            if entry.member.holes != checked.holes:
+                continue
             key = (entry.pack.manifest.profile, entry.pack.manifest.object.sha256, entry.member.symbol)
             found.setdefault(key, (entry, []))[1].append(fork.name)
     return list(found.values())
@@ -148,10 +160,11 @@ def _check_artifact(
 ) -> None:  # fmt: skip
     report.artifacts += 1
     subject = f"{store.files.subject(entry.pack.object_path)}#0x{entry.member.code_hash}"
-    sha256 = hashlib.sha256(checked.code).digest()
     ran = False
     for number in range(calls):
-        test = generated_call(checked.code, forks[-1 - number % len(forks)], seed, number)
+        code = checked.deployment(seed, number)
+        sha256 = hashlib.sha256(code).digest()
+        test = generated_call(code, forks[-1 - number % len(forks)], seed, number)
         artifacts.used.clear()
         (trace,) = _traced(test, artifacts, report)
         ran = ran or sha256 in artifacts.used

@@ -15,7 +15,7 @@ from evmaot.errors import InputError
 from evmaot.evm.forks import FORKS
 from evmaot.hosts.exec_check import CheckedCode, check_execution, generated_call, stored_codes
 from evmaot.hosts.recorded import read_recorded
-from evmaot.inputs.source import ContractSource
+from evmaot.inputs.source import ContractSource, Hole
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.findings import Severity
 from tests.support.assembly import assemble, return_word
@@ -65,6 +65,21 @@ def test_a_wrong_artifact_is_found_by_generated_and_by_recorded_calls(tmp_path: 
     by_record = check_execution(store, (), read_recorded(recording(tmp_path / "one.json", SUM), "osaka"))
     assert [found.code for found in by_record.findings] == ["wrong_result"]
     assert "one.json#one" in by_record.findings[0].subject
+
+
+@pytest.mark.parametrize("wrongly", [False, True])
+def test_a_template_runs_with_its_holes_filled(tmp_path: Path, wrongly: bool) -> None:
+    code = assemble("CALLER") + b"\x7f" + bytes(32) + assemble("ADD", 9, "SUB") + return_word()
+    source = ContractSource(code, "template", "-", (Hole(2, 32, "immutable"),))
+    store = ArtifactDirectory.open(tmp_path / "store", create=True)
+    request = BuildRequest(sources=[source], forks=(FORKS["osaka"],), options=OPTIONS)
+    report = build(request, store, tools=wrong_toolchain(OPTIONS) if wrongly else None)
+    assert [unit.holes for unit in report.units] == [((2, 32),)]
+    codes, lacking = stored_codes(store)
+    checked = check_execution(store, codes, calls=4)
+    assert (lacking, checked.artifacts, len(codes)) == (0, 1, 1)
+    assert [found.code for found in checked.findings] == (["wrong_result"] if wrongly else [])
+    assert len({codes[0].deployment(1, number) for number in range(8)}) > 2
 
 
 def test_what_the_store_lacks_is_a_note(tmp_path: Path) -> None:
