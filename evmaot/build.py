@@ -286,6 +286,8 @@ class _Session:
         output: UnitOutput = result.value
         report.code_hash = output.code_hash
         report.phase_seconds = output.phase_seconds
+        # Measured here: too little where this process was slow to hear that the worker began.
+        report.seconds = max(result.seconds, sum(output.phase_seconds.values()))
         report.object_size_bytes = len(output.object_data)
         chunk = self._chunk_of[unit.key]
         chunk.waiting.discard(unit.key)

@@ -160,7 +160,7 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
     omitted = {code: n for code, n in report.problems_omitted.items() if any(e.reference == code for e in errors)}
     _failures(invocation, [*errors, *(unit_error(unit) for run in runs for unit in run.report.failed)], omitted)
     _skipped(invocation, report)
-    if not report.sources:
+    if not report.distinct_codes:
         output.say("the inputs hold no contract to compile")
         return
     if report.undeployed:
@@ -225,7 +225,7 @@ def _skipped(invocation: Invocation, report: BuildReport) -> None:
     skipped = [item for item in report.problems if item.severity != "error"]
     if not skipped:
         return
-    output, is_all = invocation.output, not report.sources
+    output, is_all = invocation.output, not report.distinct_codes
     reasons = Counter(item.code for item in skipped)
     reasons.update({code: number for code, number in report.problems_omitted.items() if code in reasons})
     text = ", ".join(f"{number:,} {code}" for code, number in reasons.most_common())
@@ -241,7 +241,8 @@ def _skipped(invocation: Invocation, report: BuildReport) -> None:
 def _numbers(invocation: Invocation, run: BuildRun) -> None:
     output, report = invocation.output, run.report
     codes = counted(report.distinct_codes, "contract")
-    same = report.sources - report.distinct_codes
+    # Not of all sources: what is over the limit or denied has been told.
+    same = sum({unit.code_sha256: unit.sources for unit in report.units}.values()) - report.distinct_codes
     duplicates = f" ({counted(same, 'duplicate')} left out)" if same else ""
     counts = [(status.value, report.count(status)) for status in UnitStatus]
     shown = ", ".join(f"{number:,} {name}" for name, number in counts if number)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evmaot.build_report import BuildCounts, BuildEvent, EventKind
-from evmaot.cli.output import Output, human_seconds
+from evmaot.cli.output import Output, counted, human_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -154,10 +154,13 @@ class LineDisplay:
         """Remember the number."""
         self._read = number
 
+    def _reading(self) -> str:
+        return f"reading inputs: {counted(self._read, 'contract')}"
+
     def _run(self) -> None:
         while not self._stop.wait(self._interval_seconds):
             with self._lock:
-                line = self._tally.line() if self._tally.is_planned else f"reading inputs: {self._read:,} contracts"
+                line = self._tally.line() if self._tally.is_planned else self._reading()
             with contextlib.suppress(OSError, ValueError):
                 self._output.say(line)
 
@@ -204,7 +207,7 @@ class LiveDisplay:
         tally = self._tally
         row: list[RenderableType] = [self._spinner]
         if not tally.is_planned:
-            row.append(Text(f"{self._about}: {self._read:,} contracts"))
+            row.append(Text(f"{self._about}: {counted(self._read, 'contract')}"))
         else:
             number = f"{tally.counts.done:,}/{tally.counts.total:,}"
             end = self._about or tally.speed()

@@ -14,6 +14,8 @@ from pathlib import Path
 from evmaot.errors import UsageError
 
 _HASH = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64})")
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
+_DIGITS = re.compile(r"0[xX][0-9a-zA-Z]*")
 _MAX_SIZE_BYTES = 16 << 20
 
 
@@ -38,7 +40,7 @@ class DenyList:
 def read_deny_list(path: Path) -> DenyList:
     """The list in a file: on each line a code hash, an address, or a pattern of labels; # begins a comment.
 
-    UsageError ``deny_list_unreadable``.
+    UsageError ``deny_list_unreadable`` or ``bad_deny_entry``.
     """
     try:
         with open(path, "rb") as file:
@@ -56,5 +58,15 @@ def read_deny_list(path: Path) -> DenyList:
             hint="one code hash, address or pattern of labels on each line",
         ) from None
     entries = [entry for line in text.splitlines() if (entry := line.partition("#")[0].strip())]
+    for number, entry in enumerate((line.partition("#")[0].strip() for line in text.splitlines()), 1):
+        if _DIGITS.fullmatch(entry) and not _HASH.fullmatch(entry) and not _ADDRESS.fullmatch(entry):
+            # As a pattern it would fit nothing, and what was to be denied would be compiled.
+            raise UsageError(
+                "bad_deny_entry",
+                f"line {number} is neither a code hash nor an address",
+                context={"subject": str(path)},
+                cause=f"{entry[:80]!r} has {len(entry) - 2} characters behind 0x",
+                hint="a hash has 64 hexadecimal digits, an address 40; * and ? make it a pattern",
+            )
     hashes = {match[1].lower() for entry in entries if (match := _HASH.fullmatch(entry))}
     return DenyList(frozenset(hashes), tuple(entry.lower() for entry in entries if not _HASH.fullmatch(entry)))

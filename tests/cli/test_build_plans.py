@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evmaot.evm.keccak import keccak256
 from tests.cli.conftest import Cli
 
 ADDER = "0x6001600201"
@@ -132,6 +133,19 @@ def test_a_deny_list_leaves_out_by_name(cli: Cli, inputs: Path, home: Path) -> N
     assert "skipped 1: 1 denied" in result.err
     assert "1 contract: 1 compiled" in result.err
     assert "[deny_list_unreadable]" in cli("build", inputs, "--deny", "absent").err
+
+
+def test_what_is_over_the_limit_or_denied_is_no_duplicate(cli: Cli, inputs: Path, home: Path) -> None:
+    (inputs / "again.hex").write_text(ADDER)
+    limited = cli("build", inputs, "--limit", "1", "--dry-run").err
+    assert "skipped 1: 1 over_limit" in limited
+    assert "1 contract (1 duplicate left out): 1 planned" in limited
+    hashes = [keccak256(bytes.fromhex(code[2:])).hex() for code in (ADDER, RETURNER)]
+    (home / "deny.txt").write_text(hashes[0] + "\n")
+    assert "1 contract: 1 planned" in cli("build", inputs, "--deny", "deny.txt", "--dry-run").err
+    (home / "deny.txt").write_text("\n".join(hashes))
+    result = cli("build", inputs, "--deny", "deny.txt", "--error-if-empty")
+    assert (result.code, "the inputs hold no contract to compile" in result.err) == (7, True)
 
 
 def test_where_all_is_skipped_each_is_told_with_what_to_do(cli: Cli, home: Path) -> None:

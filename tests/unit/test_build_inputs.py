@@ -106,6 +106,17 @@ def test_a_list_that_can_not_be_read_is_a_usage_error(tmp_path: Path, content: b
     assert caught.value.reference == "deny_list_unreadable"
 
 
+@pytest.mark.parametrize("entry", ["0x12", "0x" + "1" * 41, "0x" + "1" * 65, "0x" + "g" * 40])
+def test_a_cut_hash_in_a_list_is_refused_and_not_ignored(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "deny"
+    path.write_text(f"*mock*\n{entry} # cut\n")
+    with pytest.raises(UsageError) as caught:
+        read_deny_list(path)
+    assert (caught.value.reference, "line 2" in caught.value.message) == ("bad_deny_entry", True)
+    path.write_text(f"{entry}*\n")
+    assert read_deny_list(path).patterns == (f"{entry}*",)
+
+
 def test_problems_are_bounded_and_counted() -> None:
     def problems() -> Iterator[Problem]:
         for number in range(MAX_PROBLEMS + 5):

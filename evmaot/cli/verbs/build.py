@@ -134,7 +134,7 @@ def _exit_code(runs: Sequence[BuildRun], received: list[int], chosen: BuildOptio
         return TERMINATED if signal.SIGTERM in received else INTERRUPTED
     if any(report.is_partial or (chosen.check and report.count(UnitStatus.PLANNED)) for report in reports):
         return PARTIAL
-    return EMPTY if chosen.error_if_empty and not any(report.sources for report in reports) else 0
+    return EMPTY if chosen.error_if_empty and not any(report.distinct_codes for report in reports) else 0
 
 
 def _store(invocation: Invocation, *, create: bool) -> ArtifactDirectory | None:
