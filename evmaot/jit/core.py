@@ -223,8 +223,6 @@ class Core:
         self.enabled = False
         self._make_locks()
         self.map.renew_locks()
-        for name in COUNTERS:
-            getattr(self.counters, name).renew_lock()
         for queue in (self.controls, self.requests, self.hit_events, self.miss_events):
             queue.clear()
         self._pause_depth = 0

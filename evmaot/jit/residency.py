@@ -118,7 +118,8 @@ class ResidentMap:
         self._units: dict[int, CodeUnit] = {}
         self._unit_of_record: dict[int, CodeUnit] = {}
         self._bytes = ResidentBytes(0, 0, 0)
-        self.lock = threading.Lock()
+        # Reentrant: the last reference to a program may go here, and with it finalizers run that use the backend.
+        self.lock = threading.RLock()
 
     def fork(self, name: str) -> Fork | None:
         """The fork of that name or alias with this backend's prices, None if there is none."""
@@ -381,14 +382,13 @@ class ResidentMap:
 
     def _drop(self, unit: CodeUnit) -> None:
         """Take a unit out of every map."""
-        del self._units[id(unit)]
+        if self._units.pop(id(unit), None) is None:
+            return
         self._count(unit, -1)
         for resident in unit.residents.values():
             for key in resident.keys:
                 if self.entries.get(key) is resident:
                     del self.entries[key]
-        # A resident knows its unit: without this they would keep each other until the collector came.
-        unit.residents = {}
         if isinstance(unit.origin, LibraryRecord):
             del self._unit_of_record[id(unit.origin)]
             self.catalogue.unload(unit.origin)
@@ -399,6 +399,9 @@ class ResidentMap:
                 self._jit[code_hash] = rest
             else:
                 del self._jit[code_hash]
+        # A resident knows its unit: without this they would keep each other until the collector came.  Last, for
+        # finalizers of its programs run now, and what they look up has to find the maps in order.
+        unit.residents = {}
 
     def clear(self) -> None:
         """Let go of everything; programs that callers hold stay valid."""
@@ -415,5 +418,5 @@ class ResidentMap:
 
     def renew_locks(self) -> None:
         """For a child of `fork`."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.catalogue.renew_locks()

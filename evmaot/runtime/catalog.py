@@ -73,7 +73,7 @@ class Catalogue:
         self.programs_indexed = 0
         self.lock = threading.RLock()
         # Of its own: look-ups count a mismatch, and must not wait for a library that is being read.
-        self._count_lock = threading.Lock()
+        self._count_lock = threading.RLock()
 
     def __len__(self) -> int:
         """Number of code hashes."""
@@ -221,6 +221,10 @@ class Catalogue:
                 except EvmaotError as error:
                     record.refused = True
                     self.skip(error.reference, record.source.subject, error.cause or error.message)
+                except Exception as error:
+                    # Memory is short, or the store is somebody's own: it costs this library and nothing else.
+                    record.refused = True
+                    self.skip("load_failed", record.source.subject, f"{type(error).__name__}: {error}"[:400])
             return record.loaded
 
     def unload(self, record: LibraryRecord) -> None:
@@ -239,7 +243,7 @@ class Catalogue:
     def renew_locks(self) -> None:
         """Make the locks anew: in a child of `fork`, a thread that is not there any more may hold the old ones."""
         self.lock = threading.RLock()
-        self._count_lock = threading.Lock()
+        self._count_lock = threading.RLock()
 
 
 def _rank_of(candidate: Candidate) -> tuple[int, int, int]:

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from evmaot.jit import Compiled, CompiledProgram, JitBackend, OutcomeStatus
 from evmaot.runtime.events import EvictedEvent, RuntimeEvent
 from tests.jit.conftest import MakeBackend, eventually, numbered, request_of
@@ -141,3 +143,22 @@ def test_a_replaced_fast_program_is_given_back(make_backend: MakeBackend) -> Non
     single = make_backend(jit_mode="direct")
     single.compile_jit(request_of(CODE)).result(30)
     assert backend.stats().resident_bytes == single.stats().resident_bytes
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_finalizer_of_a_program_may_use_the_backend(make_backend: MakeBackend, root: Path, is_stored: bool) -> None:
+    """It runs where the last reference goes: in the thread that schedules, while it changes the map."""
+    if is_stored:
+        publish(root, Contract())
+    backend = make_backend(store=root if is_stored else None, jit_opt_level="fast")
+    for code in (CODE, numbered(1)):
+        backend.compile_jit(request_of(code)).result(30)
+    program = backend.get_compiled(request_of(CODE).key.code_hash, "osaka")
+    answers: list[object] = []
+    weakref.finalize(program, lambda: answers.append(backend.lookup(request_of(numbered(1), "cancun"))))
+    del program
+    backend.clear_resident()
+    eventually(lambda: answers)
+    assert backend.compile_jit_sync(request_of(numbered(2))).program is not None
+    backend.clear_all()
+    assert (backend.stats().resident_entries, backend.stats().resident_bytes) == (0, 0)

@@ -254,3 +254,24 @@ def test_a_manifest_of_a_newer_format_is_left_alone(root: Path) -> None:
     programs = open_runtime(root)
     assert programs.statistics().skipped == {"format_newer": 1}
     assert programs.lookup(Contract().code_hash, "osaka") is None
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("of the system"), ZeroDivisionError()])
+def test_what_nobody_expected_costs_one_library(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, mapping: str
+) -> None:
+    first, second = publish(root, Contract()), publish(root, Contract(code=b"\x00", mnemonics=("STOP",)))
+
+    def failing(what: object, **arguments: object) -> object:
+        path = str(arguments.get("subject", what))
+        if path == str(first):
+            raise error
+        return real(what, **arguments)
+
+    name = "open_library" if mapping == "file" else "load_image"
+    real = getattr(loading, name)
+    monkeypatch.setattr(loading, name, failing)
+    assert second != first
+    programs = open_runtime(root, mapping=mapping)
+    assert (programs.statistics().libraries_loaded, len(programs.statistics().skipped)) == (1, 1)
+    assert programs.lookup(Contract().code_hash, "osaka") is None
