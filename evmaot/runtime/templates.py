@@ -4,7 +4,8 @@ Job: find the templates that a code is made of, and remember the answer.  A temp
 deployments that differ in its holes (immutables, library addresses); what is in the holes is read from the
 running code.  Invariants: a match compares SHA-256 over the code's length, the holes and every byte outside
 them; what is remembered for a code hash was found for code of that hash; lists are replaced, never changed,
-so that look-ups need no lock.  May import: `evmaot.evm`, `evmaot.store`, other parts of the runtime.
+so that look-ups need no lock.  May import: `evmaot.evm`, `evmaot.store`, `execution.hashing`, other parts of the
+runtime.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from evmaot.evm.keccak import keccak256
 from evmaot.evm.template import code_digest
+from evmaot.execution.hashing import keccak256
 from evmaot.runtime.candidates import Candidate, LibraryRecord
 from evmaot.store.keys import Holes
 from evmaot.store.manifest import Member

@@ -11,6 +11,7 @@ from evmaot.build import BuildReport, BuildRequest, UnitStatus, build
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.evm.forks import fork_named, forks_selected
 from evmaot.evm.keccak import keccak256
+from evmaot.execution import hashing
 from evmaot.execution.executor import Executor
 from evmaot.execution.memory_state import MemoryState
 from evmaot.execution.programs import StorePrograms
@@ -18,7 +19,7 @@ from evmaot.execution.protocol import Account, Message, NotNative
 from evmaot.inputs.deny import DenyList
 from evmaot.inputs.source import ContractSource, Hole
 from evmaot.rebuild import rebuild, tools_like
-from evmaot.runtime import open_runtime
+from evmaot.runtime import open_runtime, templates
 from evmaot.runtime.preload import ResidentPrograms
 from evmaot.store.codes import read_codes
 from evmaot.store.directory import ArtifactDirectory
@@ -145,6 +146,11 @@ def test_a_code_is_never_remembered_under_a_hash_that_is_not_its_own(tmp_path: P
     wrong = keccak256(b"something else")
     assert programs.lookup(wrong, FORK, immutables(7, 9)) is None
     assert programs.lookup(wrong, FORK) is None
+
+
+def test_a_match_hashes_with_the_fastest_keccak_that_there_is() -> None:
+    """In pure Python it is 20 ms for a long code, and look-ups of the background JIT promise not to wait."""
+    assert vars(templates)["keccak256"] is hashing.keccak256
 
 
 def test_two_deployments_as_inputs_are_one_unit(tmp_path: Path) -> None:
