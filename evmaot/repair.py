@@ -102,7 +102,9 @@ class _Repairer:
             codes = codes_of(rebuilt.ready)
             self.store.publish_batch([NewPack(rebuilt.library, pack.manifest, tools.profile, codes=codes)])
             return self._done("recompiled", "the very bytes that were published")
-        self._publish(tools, rebuilt)
+        refused = self._publish(tools, rebuilt)
+        if refused:
+            return self._quarantine(packs, f"compiled again, {refused} of its artifacts would not link or load")
         # Bytes of this compiler under another profile's manifest: then that is what is wrong, not the library.
         keeps = rebuilt.sha256 == pack.manifest.object.sha256
         self._quarantine(packs, "", keeps_library=keeps)
@@ -119,7 +121,8 @@ class _Repairer:
             self._publish(tools, rebuilt)
             if rebuilt.sha256 == object_sha256:
                 return self._done("recompiled", "from the bytecode that the store keeps; deleted members are back")
-        self.store.quarantine_files(object_sha256, [path])
+        others = any(pack.manifest.object.sha256 == object_sha256 for pack in self.index.packs)
+        self.store.quarantine_files(object_sha256, [path] if others else [path, *self._bytes(object_sha256)])
         return self._done("quarantined", "it can't be made again; build its inputs again")
 
     def _profile(self, profile_id: str) -> Repair:
@@ -127,7 +130,8 @@ class _Repairer:
         tools = _tools_of(profile_id)
         if tools is None:
             return self._done("left", "another version of the compiler wrote it; evmaot clear --all removes its packs")
-        with translated("write a profile's document", self.store.paths.profile_document(profile_id)):
+        document = self.store.paths.profile_document(profile_id)
+        with self.store.shared_lock(), translated("write a profile's document", document):
             ensure_profile(self.store.files, tools.profile)
         return self._done("rewritten", "its content follows from its name")
 
@@ -135,15 +139,20 @@ class _Repairer:
         codes = read_codes(self.store.files, object_sha256)
         return None if codes is None else rebuild(tools, codes, jobs=self.jobs)
 
-    def _publish(self, tools: Toolchain, rebuilt: Rebuilt) -> None:
+    def _publish(self, tools: Toolchain, rebuilt: Rebuilt) -> int:
+        """Answers how many artifacts could not be published."""
         request = BuildRequest((), (), tools.options)
         with Publisher(request, tools, self.store) as publisher:
-            publisher.publish(rebuilt.ready)
+            return len(publisher.publish(rebuilt.ready)[1])
+
+    def _bytes(self, object_sha256: str) -> list[Path]:
+        """Library and bytecode: what is left without a manifest is swept within the day, quarantine is kept."""
+        return [self.store.paths.object(object_sha256), self.store.paths.pack_codes(object_sha256)]
 
     def _quarantine(self, packs: Sequence[Pack], why: str, *, keeps_library: bool = False) -> Repair:
         sha256 = packs[0].manifest.object.sha256
         paths = [pack.manifest_path for pack in packs]
-        self.store.quarantine_files(sha256, paths if keeps_library else [*paths, packs[0].object_path])
+        self.store.quarantine_files(sha256, paths if keeps_library else [*paths, *self._bytes(sha256)])
         return self._done("quarantined", why)
 
 

@@ -60,7 +60,8 @@ def summary_or_empty(invocation: Invocation) -> StoreSummary:
     from evmaot.store.summaries import StoreSummary, read_summaries
 
     try:
-        return read_summaries(open_store(invocation).files, may_write=not invocation.settings.read_only)
+        store = open_store(invocation)
+        return read_summaries(store.files, may_write=store.may_write)
     except StoreError as error:
         if error.reference != "store_missing":
             raise

@@ -58,6 +58,8 @@ def load_pack(files: StoreFiles, pack: Pack, mapping: LibraryMapping) -> LoadedL
     """
     path = pack.object_path
     try:
+        # Who can write to its directory can put another file there after this one was hashed.
+        files.trusted_directory(path.parent)
         # Open until the library is loaded: while it is, nothing else can get its inode number.
         with files.opened(path) as (descriptor, status):
             if mapping is LibraryMapping.FILE and os.fstatvfs(descriptor).f_flag & os.ST_NOEXEC:

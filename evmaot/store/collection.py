@@ -182,13 +182,14 @@ def last_collection(files: StoreFiles) -> float | None:
         document = parse_json(files.read(files.paths.collected, 64 * 1024), allow_constants=False)
         seconds = document["seconds"]
         return float(seconds) if type(seconds) in (int, float) and document["schema"] == RECORD_SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError, EvmaotError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, EvmaotError):
         return None
 
 
 def _write_record(files: StoreFiles, seconds: float) -> None:
     document: dict[str, Any] = {"schema": RECORD_SCHEMA, "seconds": int(seconds), "time": files.now()}
-    with translated("write when the collector ran", files.paths.collected):
+    # On a full disk it has done what it can all the same; without a record the next build collects again.
+    with contextlib.suppress(OSError):
         files.replace_document(files.paths.collected, canonical_json(document) + b"\n")
 
 

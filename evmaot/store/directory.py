@@ -128,6 +128,7 @@ class ArtifactDirectory:
     def library_is_there(self, pack: Pack) -> bool:
         """Whether the pack's library exists with the size that its manifest says; the bytes are not read."""
         try:
+            self.files.trusted_directory(pack.object_path.parent)
             status = self.files.system.lstat(str(pack.object_path))
             self.files.require_trusted(status, pack.object_path)
         except (OSError, StoreError):
@@ -170,6 +171,11 @@ class ArtifactDirectory:
         return UnitLocks(self.files)
 
     # Writing.
+
+    @property
+    def may_write(self) -> bool:
+        """Whether `require_writable` lets this program write here; what the system says is another matter."""
+        return not self.read_only and self.document.writer_min <= FORMAT_VERSION
 
     def require_writable(self) -> None:
         """Raise StoreError ``store_read_only`` or ``format_newer`` where this store may not be written."""

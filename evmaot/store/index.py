@@ -221,9 +221,11 @@ class IndexReader:
 
     def _names(self, directory: Path, refusals: list[Finding]) -> list[str]:
         try:
+            for checked in (directory.parent, directory):
+                self._files.trusted_directory(checked)
             return self._files.names(directory)
         except EvmaotError as error:
-            refusals.append(self._refusal(directory, error))
+            refusals.append(self._refusal(checked, error))
             return []
 
     def _profile(self, profile_id: str, refusals: list[Finding]) -> StoredProfile | None:

@@ -28,9 +28,10 @@ _PINS: Final = _GATE + 1
 class StoreLock:
     """The lock of a whole store, as one opener of it has it.
 
-    Who wants to be alone shuts a gate (a byte of the build lock's file) that everybody else goes through: however
-    many builders come and go, it gets its turn.  Shared locks nest in one process, for a builder that publishes
-    must not wait at the gate.
+    Who wants to be alone shuts a gate (a byte of the build lock's file) that every writer goes through: however
+    many builders come and go, it gets its turn.  Who only reads goes past the gate: a load is short, and a collector
+    that waits for a long build must not keep machines from starting.  Shared locks nest in one process, for a builder
+    that publishes must not wait at the gate.
     """
 
     def __init__(self, files: StoreFiles, *, may_create: bool) -> None:
@@ -79,7 +80,7 @@ class StoreLock:
         deadline = system.monotonic_seconds() + timeout_seconds
         with contextlib.ExitStack() as stack:
             with contextlib.ExitStack() as passing:
-                gate = self._open(paths.build_lock, stack if exclusive else passing)
+                gate = self._open(paths.build_lock, stack if exclusive else passing) if self._may_create else None
                 if gate is not None:
                     self._wait(lambda: system.try_lock_byte(gate, _GATE, exclusive=exclusive), deadline, exclusive)
                 lock = self._open(paths.store_lock, stack)

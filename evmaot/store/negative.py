@@ -48,7 +48,7 @@ class NegativeRecord:
         """Whether the reason would still be there under these limits."""
         limits = {"timeout_seconds": timeout_seconds, "memory_limit_bytes": memory_limit_bytes}
         name = LIMIT_OF_REASON.get(self.reason)
-        return name is None or limits[name] <= float(getattr(self, name))
+        return name is None or bool(limits[name] <= getattr(self, name))
 
 
 def read_record(files: StoreFiles, profile_id: str, unit_key: str) -> NegativeRecord | None:

@@ -117,7 +117,7 @@ def _remembered(files: StoreFiles, profile_id: str) -> dict[str, tuple[Signature
             return {}
         groups = [tuple(map(str, group)) for group in document["groups"]]
         return {sha256: _known(row, groups) for sha256, row in document["packs"].items()}
-    except (OSError, EvmaotError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (OSError, EvmaotError, ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return {}
 
 

@@ -49,6 +49,13 @@ def test_ls_has_a_row_for_each_fork_that_was_built_for(
     assert rows[0]["profile"] == PROFILE.digest
 
 
+def test_ls_writes_nothing_into_a_store_that_asks_for_newer_writers(cli: Cli, store: Path) -> None:
+    document = json.loads((store / "STORE").read_bytes())
+    (store / "STORE").write_text(json.dumps(document | {"writer_min": document["writer_min"] + 1}))
+    assert cli("ls").code == 0
+    assert not (store / "v1/summaries").exists()
+
+
 def test_ls_for_a_fork_counts_what_serves_it_whether_or_not_it_was_built_for_it(cli: Cli, store: Path) -> None:
     rows = cli("ls", "--fork", "shanghai", "--json").document["data"]["profiles"]
     assert [(row["fork"], row["contracts"]) for row in rows] == [("shanghai", 2)]

@@ -131,6 +131,20 @@ def test_a_library_that_others_may_write(
     assert_refused(root, "store_untrusted", loaded, caplog, mapping)
 
 
+@pytest.mark.parametrize("how", ["writable by others", "a symbolic link"])
+def test_a_library_in_an_untrusted_directory(
+    root: Path, loaded: Loaded, caplog: pytest.LogCaptureFixture, mapping: str, how: str
+) -> None:
+    """Who can write there can swap the library after it was hashed."""
+    directory = publish(root, Contract()).parent
+    if how == "a symbolic link":
+        elsewhere = directory.rename(root.parent / "elsewhere")
+        directory.symlink_to(elsewhere)
+    else:
+        directory.chmod(0o777)
+    assert_refused(root, "store_untrusted", loaded, caplog, mapping)
+
+
 def test_a_foreign_abi(root: Path, loaded: Loaded, caplog: pytest.LogCaptureFixture, mapping: str) -> None:
     publish(root, Contract(), of=profile(abi="ab" * 32))
     assert_refused(root, "abi_mismatch", loaded, caplog, mapping)

@@ -14,7 +14,7 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.removal import Selector
 from tests.support.fixtures import REPOSITORY
 from tests.support.scale import scaled
-from tests.support.store_samples import errors, open_store, sha
+from tests.support.store_samples import QuickSystem, errors, open_store, sha
 
 KILLS = scaled(500)
 
@@ -131,7 +131,6 @@ def test_locks_end_with_their_process(tmp_path: Path) -> None:
 
 def test_a_lock_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
     """With a clock of its own, so that nothing here sleeps."""
-    from tests.support.store_samples import QuickSystem
 
     class Clock(QuickSystem):
         now = 1000.0
@@ -147,3 +146,22 @@ def test_a_lock_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
     with store.shared_lock(), pytest.raises(BusyError), store.exclusive_lock(7.0):
         pass
     assert 1006.5 < clock.now <= 1007.0
+
+
+def test_who_waits_to_be_alone_keeps_no_reader_out(tmp_path: Path) -> None:
+    """A collector that waits for a long build must not keep machines from loading; writers let it go first."""
+    store, seen = open_store(tmp_path / "s"), []
+
+    class Waiting(QuickSystem):
+        def sleep(self, seconds: float) -> None:
+            reader = ArtifactDirectory.open(store.paths.root, read_only=True)
+            with reader.shared_lock(0.0):
+                seen.append("reader")
+            with pytest.raises(BusyError), open_store(store.paths.root).shared_lock(0.0):
+                pass
+            raise KeyboardInterrupt
+
+    collector = open_store(store.paths.root, system=Waiting())
+    with store.shared_lock(), pytest.raises(KeyboardInterrupt), collector.exclusive_lock(9.0):
+        pass
+    assert seen == ["reader"]

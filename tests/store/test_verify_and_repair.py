@@ -13,9 +13,10 @@ import pytest
 from evmaot import repair as repairing
 from evmaot import verify as verifying
 from evmaot.build import BuildRequest, build
+from evmaot.build_packs import Publisher
 from evmaot.cli.verbs.verify import LEVEL_NAMES, exit_code
 from evmaot.codegen.options import CompileOptions, Tier
-from evmaot.errors import UsageError
+from evmaot.errors import CompileError, UsageError
 from evmaot.evm.forks import forks_selected
 from evmaot.inputs.source import ContractSource
 from evmaot.repair import repair
@@ -275,6 +276,32 @@ def test_what_cannot_be_compiled_again_is_moved_aside(store: ArtifactDirectory) 
     assert (done.action, len(store.index())) == ("quarantined", 0)
     assert verify(store, "hash") == []
     assert {path.suffix for path in store.paths.quarantine.rglob("*") if path.is_file()} == {".so", ".json"}
+
+
+@pytest.mark.parametrize("damaged", ["library", "manifest"])
+def test_what_cannot_be_compiled_now_keeps_its_bytecode_in_quarantine(
+    store: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    """Without a manifest the collector would take it within the day."""
+    (damage_library if damaged == "library" else damage_manifest)(store)
+
+    def out_of_memory(*arguments: object, **options: object) -> None:
+        raise CompileError("compile_memory", "too little memory")
+
+    monkeypatch.setattr(repairing, "rebuild", out_of_memory)
+    assert [item.action for item in repair(store, verify(store, "hash"))] == ["quarantined"]
+    kept = {path.suffix for path in store.paths.quarantine.rglob("*") if path.is_file()}
+    assert kept == {".so", ".json", ".codes"}
+    assert verify(store, "hash") == []
+
+
+def test_what_does_not_load_after_a_repair_is_said(store: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign(store, compiler="0" * 64)
+    damage_library(store)
+    monkeypatch.setattr(Publisher, "publish", lambda self, ready: ([], list(ready)))
+    (done,) = repair(store, verify(store, "hash"))
+    assert (done.action, len(store.index())) == ("quarantined", 0)
+    assert done.message == "compiled again, 4 of its artifacts would not link or load"
 
 
 def test_owners_and_modes_are_left_to_a_person(store: ArtifactDirectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -180,6 +181,26 @@ def test_by_itself_it_runs_daily_and_its_time_is_recorded(store: ArtifactDirecto
     assert collect_if_due(store, NOTHING) is not None
     clock.ahead_seconds -= 300 * DAY
     assert collect_if_due(store, NOTHING) is not None, "a record from the future is none"
+
+
+@pytest.mark.parametrize("seconds", ["1" + 400 * "0", "1e999", "-1e999", "true", "null", '"1"'])
+def test_a_damaged_record_of_the_last_run_is_none(store: ArtifactDirectory, seconds: str) -> None:
+    collect(store, NOTHING)
+    store.paths.collected.write_text(f'{{"schema": "evmaot.collected/1", "seconds": {seconds}}}')
+    assert collect_if_due(store, NOTHING) is not None
+    assert (last_collection(store.files) or 0) > 1e9, "and written anew"
+
+
+def test_a_disk_without_room_for_the_record_is_collected(
+    store: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, mode: int = 0o600) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.files.system, "create", full)
+    assert len(collect(store, Limits(max_size_bytes=0)).removed) == 3
+    assert labels(store) == []
+    assert last_collection(store.files) is None
 
 
 def test_over_its_size_it_does_not_wait_for_the_day(store: ArtifactDirectory) -> None:

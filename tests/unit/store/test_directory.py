@@ -164,6 +164,7 @@ def test_a_store_for_newer_writers_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "s/STORE").write_text(json.dumps(document))
     store = open_store(tmp_path / "s", create=False)
     assert labels(store) == ["a"]
+    assert not store.may_write
     with pytest.raises(StoreError) as caught:
         store.publish(*pack("b"))
     assert caught.value.reference == "format_newer"

@@ -151,6 +151,21 @@ def test_a_manifest_that_can_not_be_used_is_left_out_with_its_reason(store: Arti
         assert [finding.code for finding in index.refusals] == [DAMAGE[how][1]]
 
 
+@pytest.mark.parametrize("how", ["writable by others", "a symbolic link"])
+def test_packs_below_an_untrusted_profile_directory_are_left_out(store: ArtifactDirectory, how: str) -> None:
+    store.publish(*pack("a"))
+    directory = manifest_path(store).parent.parent
+    if how == "a symbolic link":
+        elsewhere = directory.rename(store.paths.root.parent / "elsewhere")
+        directory.symlink_to(elsewhere)
+    else:
+        directory.chmod(0o777)
+    index = open_store(store.paths.root).index()
+    assert len(index) == 0
+    subject = str(directory.relative_to(store.paths.root))
+    assert [(finding.code, finding.subject) for finding in index.refusals] == [("store_untrusted", subject)]
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [(None, "profile_missing"), (b"{}", "profile_damaged"), ("other", "profile_mismatch")],

@@ -71,6 +71,11 @@ def test_a_failure_holds_until_its_limit_is_raised(
     assert replace(RECORD, reason=reason).holds(timeout_seconds, memory_limit_bytes) is holds
 
 
+def test_a_limit_larger_than_any_float_is_a_limit(store: ArtifactDirectory) -> None:
+    record = replace(RECORD, reason="compile_memory", memory_limit_bytes=10**400)
+    assert record.holds(1.0, 1 << 30)
+
+
 def test_text_from_elsewhere_is_cleaned_and_bounded(store: ArtifactDirectory) -> None:
     store.remember_failure(profile(), replace(RECORD, label="\x1b[31m" + "x" * 1000, message="y" * 100_000))
     found = store.failure(profile(), RECORD.unit_key)

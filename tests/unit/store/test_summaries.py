@@ -119,6 +119,7 @@ def test_nothing_is_written_into_the_store_of_another_user(store: ArtifactDirect
         lambda text: json.dumps(json.loads(text) | {"packs": {"x": {"signature": [1]}}}),
         lambda text: json.dumps(json.loads(text) | {"packs": []}),
         lambda text: text.replace('"members":', '"member":'),
+        lambda text: text.replace('"members":', '"members":1e999,"was":'),
     ],
 )
 def test_a_damaged_memory_is_none(store: ArtifactDirectory, damage: Callable[[str], str]) -> None:
