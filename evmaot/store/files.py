@@ -59,7 +59,8 @@ def store_error(error: OSError, doing: str, path: Path) -> StoreError:
             cause=cause,
             hint="check the owner and mode of the store, or choose another one with --store",
         )
-    return StoreError("store_io", f"could not {doing}", context=context, cause=cause)
+    hint = "evmaot doctor looks at the store and its disk"
+    return StoreError("store_io", f"could not {doing}", context=context, cause=cause, hint=hint)
 
 
 @contextlib.contextmanager
@@ -102,6 +103,7 @@ class StoreFiles:
         Whoever can write here runs code as whoever reads here.
         """
         right_kind = stat.S_ISDIR if directory else stat.S_ISREG
+        hint = "if what it holds is yours, move it out of the way and build again; else choose another store"
         owner, mode = status.st_uid, stat.S_IMODE(status.st_mode)
         if not right_kind(status.st_mode):
             kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "something else"
@@ -110,6 +112,7 @@ class StoreFiles:
             cause = f"it belongs to user {owner}, not to {self.system.user_id()} or root"
         elif mode & 0o022:
             cause = f"its mode {mode:04o} lets others write to it"
+            hint = f"if what it holds is yours: chmod go-w {path}; else choose another store"
         else:
             return
         raise TrustError(
@@ -117,7 +120,7 @@ class StoreFiles:
             f"refused: {path}",
             context={"path": str(path), "owner": owner, "mode": f"{mode:04o}"},
             cause=cause,
-            hint=f"if what it holds is yours: chmod go-w {path}; else choose another store",
+            hint=hint,
         )
 
     def trusted_directory(self, path: Path) -> bool:

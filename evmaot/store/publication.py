@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evmaot.errors import CompilerBug, EvmaotError, StoreError
@@ -146,10 +146,18 @@ def _write_manifest(files: StoreFiles, pack: NewPack, data: bytes) -> Path:
     except (OSError, EvmaotError):
         return files.write_temporary(data, suffix=".json")
     if published.profile == pack.manifest.profile and published.object == pack.manifest.object:
-        there = {(member.code_sha256, member.rules): set(member.forks) for member in published.members}
-        mine = {(member.code_sha256, member.rules): set(member.forks) for member in pack.manifest.members}
-        if all(forks <= there.get(key, set()) for key, forks in mine.items()):
+        there = {(member.code_sha256, member.rules): member.forks for member in published.members}
+        mine = {(member.code_sha256, member.rules): member.forks for member in pack.manifest.members}
+        if all(set(forks) <= set(there.get(key, ())) for key, forks in mine.items()):
             return path
+        # Who built it for other forks still wants it for these: clearing one fork must not take it from them.
+        members = tuple(
+            member._replace(
+                forks=tuple(dict.fromkeys((*there.get((member.code_sha256, member.rules), ()), *member.forks)))
+            )
+            for member in pack.manifest.members
+        )
+        data = to_json(replace(pack.manifest, members=members))
     return files.write_temporary(data, suffix=".json")
 
 

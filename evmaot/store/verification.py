@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from evmaot.errors import EvmaotError, UsageError
+from evmaot.store.codes import MAX_CODES_BYTES, unpack_codes
 from evmaot.store.elf_rules import MAX_SPAN_BYTES, check_library
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding, Severity
@@ -55,6 +56,8 @@ def verify(files: StoreFiles, index: StoreIndex, level: str, only: Collection[Pa
         if found is not None:
             findings.append(found)
     looks = [_duplicates(files, index), _strays(files), _records(files), _pins(files, index)]
+    if LEVELS.index(level) >= LEVELS.index("hash"):
+        looks.append(_codes(files, judged))
     if LEVELS.index(level) >= LEVELS.index("trust"):
         looks.append(trust_findings(files))
     for look in looks:
@@ -106,6 +109,20 @@ def _duplicates(files: StoreFiles, index: StoreIndex) -> Iterator[Finding]:
         if first is not entry.pack:
             message = f"0x{entry.member.code_hash} is in {files.subject(first.manifest_path)} as well"
             yield Finding("duplicate_member", files.subject(entry.pack.manifest_path), message, Severity.NOTE)
+
+
+def _codes(files: StoreFiles, libraries: Collection[Path]) -> Iterator[Finding]:
+    """Bytecode that can't be read: the library is whole, but could not be compiled again."""
+    for library in sorted(libraries):
+        path = files.paths.pack_codes(library.stem)
+        try:
+            unpack_codes(files.read(path, MAX_CODES_BYTES))
+        except FileNotFoundError:
+            continue  # a pack without it is whole
+        except (OSError, EvmaotError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error.cause
+            message = f"{cause or error}: this pack can't be compiled again from the store"
+            yield Finding("codes_damaged", files.subject(path), message, Severity.NOTE)
 
 
 def _strays(files: StoreFiles) -> Iterator[Finding]:

@@ -278,6 +278,15 @@ def test_what_cannot_be_compiled_again_is_moved_aside(store: ArtifactDirectory) 
     assert {path.suffix for path in store.paths.quarantine.rglob("*") if path.is_file()} == {".so", ".json"}
 
 
+def test_damaged_bytecode_is_said_before_it_is_needed(store: ArtifactDirectory) -> None:
+    path = store.paths.pack_codes(store.packs()[0].manifest.object.sha256)
+    rewrite(path, path.read_bytes()[:-9])
+    assert verify(store, "meta") == []
+    (finding,) = verify(store, "hash")
+    assert (finding.code, finding.severity) == ("codes_damaged", Severity.NOTE)
+    assert finding.subject == store.files.subject(path)
+
+
 @pytest.mark.parametrize("damaged", ["library", "manifest"])
 def test_what_cannot_be_compiled_now_keeps_its_bytecode_in_quarantine(
     store: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch, damaged: str

@@ -13,6 +13,7 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import Durability
 from evmaot.store.manifest import parse
 from evmaot.store.publication import NewPack
+from evmaot.store.removal import Selector
 from tests.support.store_samples import (
     ScriptedSystem,
     ShortWriteSystem,
@@ -28,6 +29,17 @@ from tests.support.store_samples import (
 @pytest.fixture
 def store(tmp_path: Path) -> ArtifactDirectory:
     return open_store(tmp_path / "store")
+
+
+def test_what_is_published_for_another_fork_stays_for_those_it_was_built_for(store: ArtifactDirectory) -> None:
+    """Such as by `build --force`: then to clear one fork leaves the artifact to the other."""
+    for fork in ("london", "osaka", "london"):
+        store.publish(*pack("a", forks=(fork,)))
+    (entry,) = store.index()
+    assert entry.member.forks == ("london", "osaka")
+    store.clear(Selector(forks=frozenset({"osaka"})))
+    (entry,) = store.index()
+    assert entry.member.forks == ("london",)
 
 
 def test_a_library_is_named_by_its_content_and_can_not_be_written(store: ArtifactDirectory) -> None:
