@@ -7,6 +7,7 @@ stderr, to a problem of the JSON documents, and to an exit code.  Invariants: no
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 import traceback
@@ -129,7 +130,9 @@ def report(error: BaseException, output: Output, verb: str) -> int:
         return 2
     known, code = as_evmaot_error(error)
     if output.as_json:
-        output.document(verb, None, [problem(known)], ok=False)
+        # A full disk under stdout may be the very failure: the words and the exit code still tell it.
+        with contextlib.suppress(OSError):
+            output.document(verb, None, [problem(known)], ok=False)
     say(known, output)
     if output.verbosity >= 2:
         sys.stderr.write("".join(traceback.format_exception(type(error), error, error.__traceback__)))

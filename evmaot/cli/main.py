@@ -6,6 +6,7 @@ May import: `evmaot.version`, `evmaot.cli.root`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--version"]:
         sys.stdout.write(f"evmaot {VERSION}\n")
         return 0
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this process: `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # open until the process ends
     from evmaot.cli.root import run
 
     return run(given, own_process=arguments is None)

@@ -49,7 +49,7 @@ def is_terminal(stream: TextIO) -> bool:
     """Whether a person looks at the stream.  False for a closed one."""
     try:
         return stream.isatty()
-    except ValueError:
+    except (ValueError, AttributeError):  # None where the process was started without it
         return False
 
 

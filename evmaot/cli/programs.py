@@ -8,6 +8,7 @@ May import: `evmaot.execution`, `evmaot.runtime`, `evmaot.store`, `evmaot.cli`.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from evmaot.codegen.options import CompileOptions, Tier
@@ -17,6 +18,8 @@ from evmaot.execution.programs import JitPrograms
 from evmaot.runtime.preload import Preload, ResidentPrograms
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from evmaot.cli.invocation import Invocation
     from evmaot.evm.forks import Fork
     from evmaot.execution.protocol import Message
@@ -24,6 +27,17 @@ if TYPE_CHECKING:
 
 _LOOKS_AT_CODE = ("CODECOPY", "EXTCODECOPY")
 """Opcodes that may read the running code, which the store does not keep."""
+
+
+def _may_be_there(store: Path) -> bool:
+    """False where there is no store; one that may not be looked at is there, and opening it says why it is not used."""
+    try:
+        os.lstat(store / "STORE")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class RunPrograms:
@@ -51,22 +65,21 @@ class RunPrograms:
 
     def _open(self) -> ResidentPrograms | None:
         settings = self._invocation.settings
-        stores = [path for path in (settings.store, *settings.store_layers) if (path / "STORE").exists()]
+        stores = [path for path in (settings.store, *settings.store_layers) if _may_be_there(path)]
         if not stores:
             return None
         # What the runtime leaves out is no matter here: it is compiled instead.  -v tells the reasons.
         log = logging.getLogger("evmaot.runtime")
         log.handlers = [logging.StreamHandler() if self._invocation.output.verbosity else logging.NullHandler()]
         resident = ResidentPrograms()
-        try:
-            for path in stores:
+        for path in stores:
+            try:
                 resident.add_store(path, preload=Preload.LAZY)
-        except StoreError as error:
-            from evmaot.cli import failures
+            except StoreError as error:
+                from evmaot.cli import failures
 
-            error.context.setdefault("effect", "the store is not asked, code is compiled here")
-            failures.say(error, self._invocation.output, "warning")
-            return None
+                error.context.setdefault("effect", "this store is not asked; what no other has is compiled here")
+                failures.say(error, self._invocation.output, "warning")
         return resident
 
     def prepare(self, message: Message, fork: Fork) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from evmaot.store.summaries import StoreSummary
 
 
-def open_store(invocation: Invocation, *, create: bool = False) -> ArtifactDirectory:
-    """The store of the settings.  Raises StoreError, TrustError."""
+def open_store(invocation: Invocation, *, create: bool = False, read_only: bool = False) -> ArtifactDirectory:
+    """The store of the settings; `read_only` for a verb that only reads.  Raises StoreError, TrustError."""
     settings = invocation.settings
     return ArtifactDirectory.open(
         settings.store,
         create=create and not settings.read_only,
-        read_only=settings.read_only,
+        read_only=read_only or settings.read_only,
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
 

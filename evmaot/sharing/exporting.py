@@ -9,6 +9,7 @@ May import: `evmaot.errors`, `evmaot.store`, `evmaot.sharing`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -163,9 +164,23 @@ def _write(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` at the end of the block, durable; everybody may read it."""
+    # A link stays one: its file is replaced.
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w+b") as stream:
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(errno.EISDIR, "it is there, and no regular file")
+        temporary.unlink(missing_ok=True)
+        # Exclusive: in a directory of many writers, a link of that name would lead elsewhere.
+        created = open(temporary, "x+b")  # noqa: SIM115  # the block below closes it
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        context, cause = {"path": str(path)}, error.strerror or str(error)
+        hint = "name a file in a directory that you can write to"
+        raise UsageError("cannot_write", "cannot write the export", context=context, cause=cause, hint=hint) from error
+    try:
+        with created as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -166,20 +166,29 @@ def write_key_pair(path: Path, key: SecretKey) -> Path:
     Raises UsageError ``key_exists``, OSError.
     """
     public = path.with_name(path.name + ".pub")
+    if os.path.lexists(path):
+        # Before the public part is written: beside an older secret key it would be taken for that one's.
+        raise _key_exists(path)
     # The public part first: a secret key without it would be found by nobody, and not be made again.
     for target, text, mode in ((public, public_key_text(key.public), 0o644), (path, secret_key_text(key), 0o600)):
         try:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError:
-            hint = "choose another name; who trusts the old key trusts no new one"
-            raise UsageError(
-                "key_exists", "a key is not overwritten", context={"path": str(target)}, hint=hint
-            ) from None
+            raise _key_exists(target) from None
+        except OSError as error:
+            hint = "name a file in a directory that you can write to"
+            context, cause = {"path": str(target)}, error.strerror or str(error)
+            raise UsageError("cannot_write", "cannot write a key", context=context, cause=cause, hint=hint) from error
         with open(descriptor, "w", encoding="ascii") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
     return public
+
+
+def _key_exists(path: Path) -> UsageError:
+    hint = "choose another name; who trusts the old key trusts no new one"
+    return UsageError("key_exists", "a key is not overwritten", context={"path": str(path)}, hint=hint)
 
 
 def read_secret_key(path: Path, password: Callable[[], str]) -> SecretKey:

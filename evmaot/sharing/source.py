@@ -50,11 +50,12 @@ def private_copy(path: Path, directory: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error) from error
+    # Before a stream is made of it: that fails for a directory, in words of no use.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        hint = "give a file of evmaot export; what export --directory wrote is served, and fetched with evmaot pull"
+        raise UsageError("unreadable_file", "the export is no regular file", context={"path": str(path)}, hint=hint)
     with open(descriptor, "rb") as source, contextlib.ExitStack() as stack:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UsageError(
-                "unreadable_file", "the export is no regular file", context={"path": str(path)}, hint="check the path"
-            )
         with translated("copy the export into the store", directory):
             copy = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile(dir=directory)))
             shutil.copyfileobj(source, copy, _COPY_BYTES)

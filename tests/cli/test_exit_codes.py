@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import signal
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from evmaot.cli.failures import EXIT_CODES
-from evmaot.cli.root import VERBS
 from tests.cli.conftest import PUSH0_CODE, Cli
 
 Prepare = Callable[[Path, Path], None]
@@ -49,6 +49,10 @@ def partly_bad(store: Path, home: Path) -> None:
     (home / "codes.txt").write_text(f"0x{PUSH0_CODE}\n0x123\n")
 
 
+def unsigned(store: Path, home: Path) -> None:
+    (home / "packs.tar").write_bytes(b"no signature is beside it")
+
+
 def locked(store: Path, home: Path) -> None:
     """Kept by this process as long as it lives: the descriptor is not closed."""
     descriptor = os.open(store / "locks" / "store.lock", os.O_RDONLY)
@@ -72,6 +76,7 @@ TABLE: list[tuple[int, Prepare, list[str]]] = [
     (4, damaged, ["verify"]),
     (4, damaged_manifest, ["verify", "--level", "meta"]),
     (4, damaged_manifest, ["doctor"]),
+    (5, unsigned, ["import", "packs.tar", "--key", base64.b64encode(b"Ed" + bytes(40)).decode()]),
     (6, damaged, ["preload", "--check"]),
     (7, nothing, ["ls", "--fork", "osaka", "--profile", "ffff", "--error-if-empty"]),
     (7, nothing, ["explain", "0x" + "12" * 32, "--error-if-empty"]),
@@ -85,14 +90,12 @@ TABLE: list[tuple[int, Prepare, list[str]]] = [
     (77, shared, ["doctor"]),
     (77, shared, ["preload", "--check"]),
 ]
-LATER = {5} if "import" not in VERBS else set()
-"""5 is of signatures, which come with importing."""
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def test_every_code_of_the_manual_is_in_the_table() -> None:
     reached = {code for code, _, _ in TABLE} | set(SIGNALS.values())
-    assert reached | LATER == set(EXIT_CODES)
+    assert reached == set(EXIT_CODES)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +133,17 @@ def test_a_signal_ends_a_command_with_its_code(home: Path, number: signal.Signal
         words = process.stderr.read().decode()
         assert process.wait(60) == code, words
         assert "Traceback" not in words
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_told_without_a_traceback(home: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "evmaot", "forks", "--json"]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, "Traceback" in found.stderr) == (73, False), found.stderr
+
+
+def test_a_closed_stdout_is_no_internal_error(home: Path) -> None:
+    command = ["sh", "-c", f"{sys.executable} -m evmaot ls >&-"]
+    found = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, "internal" in found.stderr) == (0, False), found.stderr

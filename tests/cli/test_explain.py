@@ -201,3 +201,8 @@ def test_what_the_store_lacks_is_found_in_a_layer(
     data = explained(cli, PUSH0_HASH)
     assert (data["lookup"]["reason"], data["store"]) == ("loaded", str(real_store))
     assert cli("preload", "--check", "--json").document["data"]["programs"] == 2
+
+
+def test_digits_that_only_the_store_could_complete_are_not_called_unknown_without_it(cli: Cli, home: Path) -> None:
+    result = cli("--store", home / "missing", "explain", "0x12")
+    assert (result.code, "[store_missing]" in result.err) == (73, True)

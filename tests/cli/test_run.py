@@ -203,3 +203,11 @@ def test_benchmark_transactions_cost_what_three_other_evms_say(
     """The published gas of the transactions, less the intrinsic part."""
     data = run(cli, "--transaction", fixtures_dir / "bench" / f"{name}.json", "--fork", "prague")
     assert (data["status"], data["gas_used"], data["refund"]) == ("RETURN", gas, 0)
+
+
+def test_a_store_that_cannot_be_looked_at_is_told_and_the_code_is_compiled(cli: Cli, home: Path) -> None:
+    # As with a directory without permission, which a test of the super-user can't have.
+    result = cli("--store", home / ("x" * 300), "run", ECHO, "--opt", "fast")
+    assert (result.code, "gas used: 18" in result.out, "effect: this store is not asked" in result.err) == (
+        0, True, True,
+    )  # fmt: skip

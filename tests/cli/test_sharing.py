@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +24,7 @@ from evmaot.store.codes import pack_codes, unpack_codes
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.keys import Profile, parse_profile, profile_document
 from evmaot.store.manifest import PackManifest, parse, to_json
+from evmaot.store.system import System
 from tests.cli.conftest import ADDING_CODE, Cli
 from tests.support.store_samples import Killed, KilledSystem, QuickSystem, errors, tree
 
@@ -365,3 +369,44 @@ def test_what_another_cpu_lacks_is_stored_and_told_and_the_rest_is_loaded(
     assert cli("--store", other, "explain", "adding.hex", "--json").document["data"]["lookup"]["reason"] == "loaded"
     assert cli("--store", other, "verify").code == 0
     assert "nothing is new" in cli(*arguments).err
+
+
+def test_a_key_whose_public_part_is_elsewhere_gets_no_other_one(cli: Cli, key: Path) -> None:
+    public = key.with_name("ci.key.pub")
+    public.unlink()
+    result = cli("keygen", key)
+    assert (result.code, "[key_exists]" in result.err, public.exists()) == (2, True, False)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_usage(cli: Cli, real_store: Path, home: Path) -> None:
+    (home / "directory").mkdir()
+    for place in ("missing/packs.tar", "directory"):
+        result = cli("export", place)
+        assert (result.code, "[cannot_write]" in result.err, "hint:" in result.err) == (2, True, True), result.err
+    assert "[cannot_write]" in cli("keygen", "missing/key").err
+
+
+def test_an_export_takes_the_place_of_no_device(cli: Cli, real_store: Path, home: Path) -> None:
+    os.mkfifo(home / "pipe")
+    assert cli("export", "pipe").code == 2
+    assert stat.S_ISFIFO((home / "pipe").stat().st_mode)
+
+
+def test_an_export_follows_no_link_that_lies_in_its_way(cli: Cli, real_store: Path, home: Path) -> None:
+    (home / "mine").write_text("kept")
+    (home / f".packs.tar.{os.getpid()}").symlink_to(home / "mine")
+    assert cli("export", "packs.tar").code == 0
+    assert (home / "mine").read_text() == "kept"
+
+
+def test_a_directory_is_no_file_to_import(cli: Cli, other: Path, home: Path) -> None:
+    result = cli("--store", other, "import", "--allow-unsigned", home)
+    assert (result.code, "[unreadable_file]" in result.err, "evmaot pull" in result.err) == (2, True, True)
+
+
+def test_an_export_only_reads(cli: Cli, real_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_system: System, path: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(System, "open_lock", refused)
+    assert cli("export", "packs.tar").code == 0

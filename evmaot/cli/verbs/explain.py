@@ -61,6 +61,8 @@ def command(
     try:
         store = open_store(invocation)
     except StoreError as error:
+        if re.fullmatch(r"0[xX][0-9a-fA-F]{1,63}", code):
+            raise  # only what the store holds could complete these digits
         answer = explain_without_store(_question(invocation, StoreIndex((), ()), code, chosen, contract), error)
     else:
         index = store.index()

@@ -66,7 +66,7 @@ def command(
     key = None if key_file is None else secret_key(invocation, key_file)
     signed = output / CONTENTS_NAME if directory else output
     sign = None if key is None else signing(key, signed.name)
-    store = open_store(invocation)
+    store = open_store(invocation, read_only=True)
     with store.shared_lock():
         index = store.index()
         kept = None if pin is None else read_pin(store.files, pin).members
