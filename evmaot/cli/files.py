@@ -27,7 +27,9 @@ def check_replaceable(path: Path) -> None:
         cause = f"the directory {str(folder)!r} may not be written to"
     else:
         return
-    raise UsageError("output_not_writable", "cannot write the file", context={"subject": str(path)}, cause=cause)
+    hint = "name a file in a directory that you can write to"
+    context = {"subject": str(path)}
+    raise UsageError("output_not_writable", "cannot write the file", context=context, cause=cause, hint=hint)
 
 
 @contextlib.contextmanager
