@@ -57,6 +57,20 @@ def test_a_document_names_only_files_that_exist(document: str) -> None:
     assert not missing
 
 
+CONFLICT_MARKER = re.compile(r"^(?:<{7}|>{7}|={7}$|[|]{7})", re.MULTILINE)
+
+
+def test_no_file_keeps_a_merge_conflict() -> None:
+    for path in repository_files():
+        found = CONFLICT_MARKER.search(path.read_text(encoding="utf-8", errors="replace"))
+        assert found is None, f"{path.relative_to(REPOSITORY)} has a conflict marker"
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    lines = [line for line in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
+    assert sorted(set(lines)) == sorted(lines)
+
+
 ABSENT_DOCUMENT = re.compile(r"\b[A-Z]{4,}(?:\.md)?,? sections? \d")
 
 
