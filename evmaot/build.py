@@ -5,7 +5,7 @@ which units share a pack is decided before the first is compiled, so that equal 
 finishes first; what is compiled is stored within seconds (in a pack of its own, which the full pack then replaces), so
 that a kill loses little; Ctrl-C publishes what is ready.  No terminal here: progress goes to an observer.  May import:
 `evmaot.build_report`, `evmaot.build_inputs`, `evmaot.build_plan`, `evmaot.build_packs`, `evmaot.executor_pool`,
-`evmaot.toolchain`, `evmaot.workers`, `evmaot.store`, `evmaot.evm`, errors.
+`evmaot.process_memory`, `evmaot.toolchain`, `evmaot.workers`, `evmaot.store`, `evmaot.evm`, errors.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from evmaot.build_report import (
 from evmaot.errors import EvmaotError, StoreError
 from evmaot.evm.keccak import keccak256
 from evmaot.executor_pool import ExecutorPool, JobPool, RemoteTask
+from evmaot.process_memory import return_free_memory
 from evmaot.store.collection import mark_used
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import StoreIndex
@@ -335,6 +336,7 @@ class _Session:
             # Its objects are large, and stored.
             for key in chunk.ready:
                 del self._chunk_of[key]
+            chunk.ready.clear()
 
     def _checkpoint(self, publisher: Publisher, locks: UnitLocks) -> None:
         """Store what is compiled but waits for the rest of its pack."""
@@ -353,6 +355,8 @@ class _Session:
     def _publish(self, chunk: _Chunk, keys: list[str], publisher: Publisher, locks: UnitLocks) -> list[Path]:
         """Publish these units of a chunk; answers the manifests."""
         packs, refused = publisher.publish([chunk.ready[key] for key in keys])
+        # What linking left is as much as the packs, and would stay with the process.
+        return_free_memory()
         for pack in packs:
             self._report.packs.append(pack.report)
             new = [unit for unit in pack.units if unit.key in chunk.unpublished]
