@@ -67,7 +67,8 @@ def test_no_file_keeps_a_merge_conflict() -> None:
 
 
 def test_the_changelog_says_nothing_twice() -> None:
-    lines = [line for line in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("- ")]
     assert sorted(set(lines)) == sorted(lines)
 
 
