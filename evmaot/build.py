@@ -109,7 +109,7 @@ def build(
 
 def _tell_inputs(plan: Plan, report: BuildReport) -> None:
     inputs = plan.inputs
-    report.sources, report.distinct_codes = inputs.sources, len(inputs.codes)
+    report.sources, report.distinct_codes = inputs.sources, plan.distinct_codes
     report.undeployed = len({unit.code.sha256 for unit in plan.units if unit.code.is_undeployed})
     report.problems, report.problems_omitted = inputs.problems, dict(inputs.omitted)
 

@@ -2,19 +2,20 @@
 
 Job: a stream of contracts to distinct codes with their labels and their heat, less what is denied or over the limit.
 Invariants: the memory in use is that of the distinct codes and of a bounded number of problems; whatever is left out
-has a problem that says why, or is counted; the same inputs in the same order give the same answer.  May import:
+has a problem that says why, or is counted; the same inputs in the same order give the same answer; a deployment of a
+template that the inputs have as well is no code of its own, in whichever order they come.  May import:
 `evmaot.build_report`, `evmaot.inputs`, `evmaot.evm`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evmaot.build_report import MAX_LABELS, BuildRequest
 from evmaot.evm.keccak import keccak256
-from evmaot.evm.template import Holes, code_digest, masked_code
+from evmaot.evm.template import Holes, TemplateTable, code_digest, covers, hole_bytes, masked_code
 from evmaot.inputs.deny import DenyList
 from evmaot.inputs.metadata import metadata_hole
 from evmaot.inputs.problems import make_problem
@@ -39,9 +40,29 @@ class Code:
     holes: tuple[tuple[int, int], ...] = ()
     """(offset, length) of what deployments of it fill differently."""
     deployments: dict[str, Code] = field(default_factory=dict)
-    """Of a template: the distinct codes that the inputs have, by SHA-256; compiled where it can't be one."""
+    """Of a template: the distinct codes, or templates with fewer holes, that the inputs have, by digest; compiled where
+    it can't be one."""
     is_undeployed: bool = False
     """It can't be a template, and deployment will write something into it: what is deployed is other code."""
+
+    def leaves(self) -> Iterator[Code]:
+        """The codes of the inputs that it is, or stands for; the same may come twice."""
+        if not self.deployments:
+            yield self
+        for deployment in self.deployments.values():
+            yield from deployment.leaves()
+
+    def absorb(self, other: Code) -> None:
+        """Stand for another code too, which is made of this template."""
+        self._count(other)
+        there = self.deployments.setdefault(other.sha256, other)
+        if there is not other:
+            there._count(other)
+
+    def _count(self, other: Code) -> None:
+        self.sources += other.sources
+        self.heat += other.heat
+        self.labels += [label for label in other.labels if label not in self.labels][: MAX_LABELS - len(self.labels)]
 
 
 @dataclass(slots=True)
@@ -55,6 +76,10 @@ class Gathered:
     """Of each name at most `MAX_PROBLEMS`: a chain has millions of accounts that are not compiled."""
     omitted: Counter[str] = field(default_factory=Counter)
     """Problems beyond these, by name."""
+    denied: list[bytes] = field(default_factory=list)
+    """Codes that the deny list has by their hash."""
+    denied_unmatched: int = 0
+    """Hashes of the deny list that no code of the inputs has."""
     _seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def note(self, problem: Problem) -> None:
@@ -83,27 +108,55 @@ def gather(request: BuildRequest) -> Gathered:
             continue
         assert isinstance(item, ContractSource)
         found.sources += 1
-        holes = _holes(request, item)
-        sha256 = code_digest(item.code, holes)
-        code = codes.setdefault(sha256, Code(item.code, sha256, [], holes=holes))
-        first.setdefault(sha256, item.origin)
-        _count(code, item)
-        if holes:
-            own = code_digest(item.code)
-            first.setdefault(own, item.origin)
-            _count(code.deployments.setdefault(own, _deployment(item, own, holes)), item)
-    found.codes = list(codes.values())
+        _file(codes, first, item, _hole_sets(request, item))
+    found.codes = _joined(codes)
     _choose(found, request, first)
     return found
 
 
-def _holes(request: BuildRequest, source: ContractSource) -> tuple[tuple[int, int], ...]:
-    """The holes of a source; with `strip_metadata` also its metadata, where that lies behind all others."""
-    holes = [(hole.offset, hole.length) for hole in source.holes]
+def _hole_sets(request: BuildRequest, source: ContractSource) -> list[Holes]:
+    """The holes of a source, most first: with `strip_metadata` also its metadata, where that lies behind all others.
+
+    Where the first can't be left open, the next may still be; the last are none.
+    """
+    holes = tuple((hole.offset, hole.length) for hole in source.holes)
     metadata = metadata_hole(source.code) if request.strip_metadata else None
+    sets: list[Holes] = [holes, ()] if holes else [()]
     if metadata is not None and all(offset + length <= metadata[0] for offset, length in holes):
-        holes.append(metadata)
-    return tuple(holes)
+        sets.insert(0, (*holes, metadata))
+    return sets
+
+
+def _file(codes: dict[str, Code], first: dict[str, str], item: ContractSource, hole_sets: Sequence[Holes]) -> None:
+    """Count a source as a template of its most holes, and below that as what it is with fewer."""
+    for holes in hole_sets:
+        sha256 = code_digest(item.code, holes)
+        is_undeployed = not holes and bool(item.holes) and _masked(item) == item.code
+        code = codes.setdefault(sha256, Code(item.code, sha256, [], holes=tuple(holes), is_undeployed=is_undeployed))
+        first.setdefault(sha256, item.origin)
+        _count(code, item)
+        codes = code.deployments
+
+
+def _masked(source: ContractSource) -> bytes:
+    return masked_code(source.code, [(hole.offset, hole.length) for hole in source.holes])
+
+
+def _joined(codes: dict[str, Code]) -> list[Code]:
+    """The codes; what a template of them stands for is below it and not beside it, in whichever order they came."""
+    templates: TemplateTable[Code] = TemplateTable()
+    for code in codes.values():
+        if code.holes:
+            templates.add(len(code.data), code.holes, code.sha256, code)
+    alone = []
+    for code in codes.values():
+        wider = [one for one in templates.matching(code.data) if one is not code and covers(one.holes, code.holes)]
+        if wider:
+            # The widest of all is made of none itself.
+            max(wider, key=lambda one: (hole_bytes(one.holes), one.sha256)).absorb(code)
+        else:
+            alone.append(code)
+    return alone
 
 
 def _count(code: Code, source: ContractSource) -> None:
@@ -113,14 +166,10 @@ def _count(code: Code, source: ContractSource) -> None:
         code.labels.append(source.label)
 
 
-def _deployment(source: ContractSource, sha256: str, holes: Holes) -> Code:
-    return Code(source.code, sha256, [], is_undeployed=masked_code(source.code, holes) == source.code)
-
-
 def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> None:
     """Leave out the codes on the deny list, then those over the limit."""
     if request.deny is not None and request.deny.code_hashes:
-        found.codes = list(_allowed(found, request.deny, origins))
+        found.codes = _without_denied(found, request.deny, origins)
     if request.rank or request.limit is not None:
         # Stable: where two are as frequent, the first of the inputs.
         ranked = sorted(found.codes, key=lambda code: -code.heat)
@@ -132,18 +181,29 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
         found.codes = ranked[:limit] if request.rank else [code for code in found.codes if code.sha256 in chosen]
 
 
-def _allowed(found: Gathered, deny: DenyList, origins: dict[str, str]) -> Iterator[Code]:
+def _without_denied(found: Gathered, deny: DenyList, origins: dict[str, str]) -> list[Code]:
     """Codes that are not denied.  A template would serve a deployment that is: the others are compiled."""
-    plain = {code.sha256 for code in found.codes}
+    denied = {}
+    for leaf in {one.sha256: one for code in found.codes for one in code.leaves()}.values():
+        code_hash = keccak256(leaf.data).hex()
+        if deny.has_hash(code_hash):
+            denied[leaf.sha256] = code_hash
+            found.denied.append(leaf.data)
+            found.note(make_problem("denied", origins[leaf.sha256], _denied_text(leaf.labels[0])))
+    found.denied_unmatched = len(deny.code_hashes - set(denied.values()))
+    allowed: dict[str, Code] = {}
     for code in found.codes:
-        own = list(code.deployments.values()) or [code]
-        denied = [one for one in own if deny.has_hash(keccak256(one.data).hex())]
-        for one in denied:
-            found.note(make_problem("denied", origins[one.sha256], _denied_text(one.labels[0])))
-        if not denied:
-            yield code
-            continue
-        yield from (one for one in own if one not in denied and one.sha256 not in plain)
+        for one in _allowed(code, denied):
+            allowed.setdefault(one.sha256, one)
+    return list(allowed.values())
+
+
+def _allowed(code: Code, denied: Container[str]) -> Iterator[Code]:
+    if not any(one.sha256 in denied for one in code.leaves()):
+        yield code
+        return
+    for one in code.deployments.values():
+        yield from _allowed(one, denied)
 
 
 def _denied(request: BuildRequest, source: ContractSource) -> Problem | None:

@@ -20,11 +20,11 @@ from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
-from evmaot.evm.template import masked_code
+from evmaot.evm.template import code_digest, covers, hole_bytes, masked_code
 from evmaot.store.directory import ArtifactDirectory
-from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest
+from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest, serves
 from evmaot.store.keys import unit_key
-from evmaot.store.manifest import MAX_HOLES, MAX_MEMBERS
+from evmaot.store.manifest import MAX_HOLES, MAX_MEMBERS, Member
 from evmaot.toolchain import Toolchain, UnitJob
 
 MAX_PACK_CODE_BYTES: Final = 32 << 20
@@ -68,6 +68,8 @@ class Plan:
     """By key; with rank, the most frequent code first."""
     misses: list[Unit]
     """Of these, what has to be compiled; in the same order."""
+    distinct_codes: int
+    """Codes and templates that the inputs come to."""
 
 
 def check_request(request: BuildRequest) -> None:
@@ -96,11 +98,12 @@ def make_plan(
 ) -> Plan:
     """Units of the request, looked up in the store and in the layers below it."""
     inputs = gather(request)
-    units = sorted(_units(request.forks, tools, index, inputs.codes), key=lambda unit: unit.key)
-    if request.rank:
-        units.sort(key=lambda unit: -unit.code.heat)
     lookups = [Lookup(tools, store, index)]
     lookups += [Lookup(tools, layer, layer.index([tools.profile.short])) for layer in layers]
+    tasks = _tasks(request, tools, lookups, inputs)
+    units = sorted(_units(tools, index, tasks), key=lambda unit: unit.key)
+    if request.rank:
+        units.sort(key=lambda unit: -unit.code.heat)
     misses = []
     for unit in units:
         found = None if request.force else next(filter(None, (lookup.find(unit) for lookup in lookups)), None)
@@ -110,22 +113,89 @@ def make_plan(
             pass
         else:
             misses.append(unit)
-    return Plan(inputs, units, misses)
+    return Plan(inputs, units, misses, len(tasks))
 
 
-def _units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, codes: Iterable[Code]) -> Iterator[Unit]:
+@dataclass(slots=True)
+class _Task:
+    """A code or template, and the forks that it is planned for."""
+
+    code: Code
+    forks: dict[str, Fork]
+
+
+def _tasks(request: BuildRequest, tools: Toolchain, lookups: Sequence[Lookup], inputs: Gathered) -> list[_Task]:
+    """What is planned: the codes of the inputs, and stored templates in the place of codes that are made of them.
+
+    With `force` nothing is taken from the store, and so no template.
+    """
+    tasks: dict[str, _Task] = {}
+    for code in inputs.codes:
+        forks = {fork.name: fork for fork in request.forks}
+        templates = {} if request.force else _templates_for(request, tools, lookups, inputs, code)
+        for name, member in templates.items():
+            task = tasks.get(member.code_sha256)
+            if task is None:
+                template = Code(masked_code(code.data, member.holes), member.code_sha256, [], holes=member.holes)
+                task = tasks[template.sha256] = _Task(template, {})
+            if code.sha256 not in task.code.deployments:
+                task.code.absorb(code)
+            task.forks[name] = forks.pop(name)
+        if forks:
+            tasks.setdefault(code.sha256, _Task(code, {})).forks.update(forks)
+    return list(tasks.values())
+
+
+def _templates_for(
+    request: BuildRequest, tools: Toolchain, lookups: Sequence[Lookup], inputs: Gathered, code: Code
+) -> dict[str, Member]:
+    """Stored templates that stand for a code, by the names of forks for which it has no artifact of its own.
+
+    A template that is not stored for one of the forks is compiled for it, rather than each code that is made of it;
+    but none that would serve a code that is denied.
+    """
+    known = [lookup.templates_of(code) for lookup in lookups]
+    if not any(known):
+        return {}
+    units = _code_units(request.forks, tools, lookups[0].index, code)
+    own = {name for unit in units if any(lookup.find(unit) for lookup in lookups) for name in unit.forks}
+    stored = [
+        entry
+        for lookup, entries in zip(lookups, known, strict=True)
+        for entry in entries
+        if lookup.is_there(entry.pack)
+    ]
+    makeable = [
+        entry
+        for entries in known
+        for entry in entries
+        if not code.holes
+        if not any(code_digest(denied, entry.member.holes) == entry.member.code_sha256 for denied in inputs.denied)
+    ]
+    found = {}
+    for fork in request.forks:
+        serving = [entry for entry in stored if serves(entry.member, fork)]
+        if fork.name not in own and (serving or makeable):
+            found[fork.name] = (serving or makeable)[0].member
+    return found
+
+
+def _units(tools: Toolchain, index: StoreIndex, tasks: Iterable[_Task]) -> Iterator[Unit]:
     planned: set[str] = set()
     # Codes without holes first: a template that can't be one becomes such a code, which may be there already.
-    for code in sorted(codes, key=lambda code: bool(code.holes)):
-        make = _template_units if code.holes else _code_units
-        for unit in make(forks, tools, index, code):
+    for task in sorted(tasks, key=lambda task: bool(task.code.holes)):
+        for unit in _task_units(tuple(task.forks.values()), tools, index, task.code):
             if unit.key not in planned:
                 planned.add(unit.key)
                 yield unit
 
 
+def _task_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
+    return (_template_units if code.holes else _code_units)(forks, tools, index, code)
+
+
 def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
-    """A code with holes as a template; where it can't be one, as the codes that the inputs have."""
+    """A code with holes as a template; where it can't be one, as those with fewer holes, and codes, of the inputs."""
     template = replace(code, data=masked_code(code.data, code.holes))
     refused: dict[str, str] = {}
     for unit in _code_units(forks, tools, index, template):
@@ -137,8 +207,8 @@ def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex
         else:
             refused.update(dict.fromkeys(unit.forks, refusal))
     for plain in code.deployments.values() if refused else ():
-        for unit in _code_units(tuple(fork for fork in forks if fork.name in refused), tools, index, plain):
-            unit.report.template_refusal = refused[unit.forks[0]]
+        for unit in _task_units(tuple(fork for fork in forks if fork.name in refused), tools, index, plain):
+            unit.report.template_refusal = unit.report.template_refusal or refused[unit.forks[0]]
             yield unit
 
 
@@ -175,6 +245,7 @@ def _code_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, co
             rules=rules,
             status=UnitStatus.PLANNED,
             holes=code.holes,
+            codes=len({one.sha256 for one in code.leaves()}),
         )
         yield Unit(key, code, opcodes, rules, tuple(names), report)
 
@@ -191,9 +262,19 @@ class Lookup:
     def find(self, unit: Unit) -> Entry | None:
         """The stored member for a unit; None as well where its library is gone."""
         found = self.index.find(self._profile, unit.code.sha256, unit.rules, unit.code.holes)
-        return found if found is not None and self._is_there(found.pack) else None
+        return found if found is not None and self.is_there(found.pack) else None
 
-    def _is_there(self, pack: Pack) -> bool:
+    def templates_of(self, code: Code) -> list[Entry]:
+        """Templates of the profile that a code is made of, and that leave more open than it does."""
+        found = [
+            entry
+            for entry in self.index.templates_of(code.data)
+            if entry.pack.manifest.profile == self._profile and covers(entry.member.holes, code.holes)
+        ]
+        return sorted(found, key=lambda entry: (hole_bytes(entry.member.holes), entry.key))
+
+    def is_there(self, pack: Pack) -> bool:
+        """Whether the pack's library is there."""
         sha256 = pack.manifest.object.sha256
         if sha256 not in self._there:
             self._there[sha256] = self._store is not None and self._store.library_is_there(pack)

@@ -106,6 +106,8 @@ class UnitReport:
     hint: str | None = None
     holes: tuple[tuple[int, int], ...] = ()
     """Of a template: (offset, length) of what deployments fill differently."""
+    codes: int = 1
+    """Distinct codes of the inputs that it is, or as a template stands for."""
     template_refusal: str | None = None
     """Why a code with holes is compiled as it is."""
     remembered: bool = False

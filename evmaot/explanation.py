@@ -117,6 +117,8 @@ class Explanation:
     """The preimage of the wanted unit: profile, rules, code."""
     candidates: Sequence[Candidate]
     failure: NegativeRecord | None
+    templates: int = 0
+    """Templates that are stored and may be what the code is made of: where only its hash is known."""
 
 
 def explain_without_store(question: Question, error: EvmaotError) -> Explanation:
@@ -134,9 +136,11 @@ def explain(store: ArtifactDirectory, index: StoreIndex, question: Question) -> 
         (_compared(entry, question) for entry in entries), key=lambda one: profile_rank(one.entry.pack.profile.profile)
     )
     failure = _failure(store, question)
-    lookup = _lookup_verdict(store, question, candidates, failure)
-    build = _build_verdict(store, question, candidates, failure)
-    return Explanation(question, lookup, build, wanted_preimage(question), candidates, failure)
+    # Of a code that is not here, templates can tell nothing.
+    templates = 0 if question.code is not None else sum(bool(entry.member.holes) for entry in index)
+    lookup = _lookup_verdict(store, question, candidates, failure, templates)
+    build = _build_verdict(store, question, candidates, failure, templates)
+    return Explanation(question, lookup, build, wanted_preimage(question), candidates, failure, templates)
 
 
 def _is_of(member: Member, question: Question) -> bool:
@@ -269,7 +273,11 @@ def _failure(store: ArtifactDirectory, question: Question) -> NegativeRecord | N
 
 
 def _lookup_verdict(
-    store: ArtifactDirectory, question: Question, candidates: Sequence[Candidate], failure: NegativeRecord | None
+    store: ArtifactDirectory,
+    question: Question,
+    candidates: Sequence[Candidate],
+    failure: NegativeRecord | None,
+    templates: int,
 ) -> Verdict:
     """The runtime takes the first candidate that passes every check; else the one that came furthest is the reason."""
     refused: list[tuple[int, Verdict]] = []
@@ -280,13 +288,19 @@ def _lookup_verdict(
         refused.append((stage, verdict))
     if refused:
         return max(refused, key=lambda one: one[0])[1]
-    return _nothing(failure)
+    return _nothing(failure, templates)
 
 
-def _nothing(failure: NegativeRecord | None) -> Verdict:
+def _nothing(failure: NegativeRecord | None, templates: int) -> Verdict:
     if failure is not None:
         return Verdict(Outcome.MISS, f"negative:{failure.reason}", f"it failed to compile: {failure.message}")
-    return Verdict(Outcome.MISS, "not_in_store", "not in the store, under no fork and no profile")
+    message = "not in the store, under no fork and no profile"
+    if templates:
+        which = (
+            "the template that is stored" if templates == 1 else f"one of the {templates:,} templates that are stored"
+        )
+        message += f"; whether it is made of {which} is seen in the code, not in its hash"
+    return Verdict(Outcome.MISS, "not_in_store", message)
 
 
 def _judged(store: ArtifactDirectory, question: Question, candidate: Candidate) -> tuple[int, Verdict]:
@@ -329,18 +343,26 @@ def _profile_words(entry: Entry, reason: str, first: Difference | None) -> str:
 
 
 def _build_verdict(
-    store: ArtifactDirectory, question: Question, candidates: Sequence[Candidate], failure: NegativeRecord | None
+    store: ArtifactDirectory,
+    question: Question,
+    candidates: Sequence[Candidate],
+    failure: NegativeRecord | None,
+    templates: int,
 ) -> Verdict:
     """What a build with these options would do: reuse, refuse to try again, or compile."""
-    same = [one for one in candidates if not one.profile and not one.rules and not one.entry.member.holes]
-    for candidate in same:
+    same = [one for one in candidates if not one.profile and not one.rules]
+    if question.code is None:
+        # Under its own hash a template is no artifact of a code.
+        same = [one for one in same if not one.entry.member.holes]
+    for candidate in sorted(same, key=lambda one: bool(one.entry.member.holes)):
         if store.library_is_there(candidate.entry.pack):
-            return Verdict(Outcome.HIT, "cached", "a build would use it as it is", None, candidate.entry)
+            what = "the template that it is made of" if candidate.entry.member.holes else "it as it is"
+            return Verdict(Outcome.HIT, "cached", f"a build would use {what}", None, candidate.entry)
     if same:
         message = "its library is gone or has another size; a build would compile it again"
         return Verdict(Outcome.MISS, "object_missing", message, None, same[0].entry)
     if failure is not None or not candidates:
-        return _nothing(failure)
+        return _nothing(failure, templates)
     nearest = min(candidates, key=lambda one: (len(one.rules) > 0, len(one.profile), len(one.rules)))
     first = (*nearest.profile, *nearest.rules)[0] if nearest.profile or nearest.rules else None
     if nearest.profile:
@@ -348,7 +370,7 @@ def _build_verdict(
         words = f"profile differs in {first.field}: {_short(first.wanted)} here, {_short(first.found)} in the artifact"
         return Verdict(Outcome.MISS, "profile_differs", words, first, nearest.entry)
     if first is None:
-        words = "a template serves it; a build of the code without its holes would compile it"
+        words = "a template is stored under this hash: it is no artifact of the code that has the hash"
         return Verdict(Outcome.MISS, "template", words, None, nearest.entry)
     words = f"rules differ: {first.field} is {first.wanted} in {question.fork.name}, {first.found} in the artifact"
     return Verdict(Outcome.MISS, "rules_differ", words, first, nearest.entry)

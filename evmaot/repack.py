@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evmaot.build_packs import Publisher
 from evmaot.build_report import BuildRequest
@@ -99,22 +99,22 @@ def _groups(store: ArtifactDirectory, packs: Iterable[Pack], pack_size: int, res
         hollow = hollow or is_hollow
         for key, code in mine.items():
             there = codes.get(key, code)
-            codes[key] = StoredCode(code.code, tuple(dict.fromkeys(there.forks + code.forks)), there.label)
+            codes[key] = replace(there, forks=tuple(dict.fromkeys(there.forks + code.forks)))
     if tools is not None and (len(waiting) > 1 or hollow):
         yield _Group(tools, tuple(waiting), tuple(codes.values()))
 
 
 def _live(pack: Pack, stored: Iterable[StoredCode]) -> dict[tuple[str, str], StoredCode] | None:
     """Codes of the members that the manifest still lists; None where one is not known."""
-    by_sha256 = {code.sha256: code.code for code in stored}
+    by_sha256 = {code.sha256: code for code in stored}
     found: dict[tuple[str, str], StoredCode] = {}
     for member in pack.manifest.members:
         code = by_sha256.get(member.code_sha256)
         forks = [name for name in member.forks if name in FORKS]
         forks = [name for name in forks if rules_digest(FORKS[name], member.opcodes) == member.rules]
-        if code is None or not forks or member.holes:
+        if code is None or not forks:
             return None
-        found[member.code_sha256, member.rules] = StoredCode(code, tuple(forks), member.label)
+        found[member.code_sha256, member.rules] = replace(code, forks=tuple(forks), label=member.label)
     return found
 
 

@@ -68,6 +68,7 @@ def _unit_data(unit: UnitReport, profile_id: str) -> dict[str, Any]:
         "forks": list(unit.forks),
         "rules": unit.rules,
         "holes": [list(hole) for hole in unit.holes],
+        "codes": unit.codes,
         "template_refusal": unit.template_refusal,
         "reason": unit.reason,
         "message": unit.message,
@@ -177,13 +178,17 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
 
 def _templates(invocation: Invocation, run: BuildRun) -> None:
     """How many artifacts are templates, and what should have been one."""
-    number = sum(bool(unit.holes) for unit in run.report.units)
-    if number:
-        what = counted(number, "template")
-        invocation.output.say(f"{what} for codes whose deployments differ in immutables, library addresses or metadata")
-    refused = {unit.label: unit.template_refusal for unit in run.report.units if unit.template_refusal}
-    for label, reason in list(refused.items())[:MOST_SKIPPED]:
-        invocation.output.warn(f"{label} is compiled as the input has it: {reason} [template_refused]", style="yellow")
+    templates = {unit.code_sha256: unit.codes for unit in run.report.units if unit.holes}
+    if templates:
+        what = counted(sum(bool(unit.holes) for unit in run.report.units), "template")
+        codes = sum(templates.values())
+        here = f": {codes:,} of them are in the inputs" if codes > len(templates) else ""
+        invocation.output.say(f"{what} for codes that differ in immutables, library addresses or metadata{here}")
+    refused = {unit.label: unit for unit in run.report.units if unit.template_refusal}
+    for label, unit in list(refused.items())[:MOST_SKIPPED]:
+        how = "with fewer holes" if unit.holes else "as the input has it"
+        words = f"{label} is compiled {how}: {unit.template_refusal} [template_refused]"
+        invocation.output.warn(words, style="yellow")
     if len(refused) > MOST_SKIPPED:
         invocation.output.warn(f"{len(refused) - MOST_SKIPPED:,} more [template_refused]", style="yellow")
 
@@ -205,8 +210,9 @@ def _ending(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptio
     elif chosen.only_plans and not chosen.check:
         return
     elif not number(UnitStatus.COMPILED) and not any(report.is_partial for report in reports):
-        stored = counted(number(UnitStatus.CACHED), "artifact")
-        output.say(f"nothing to do: the store has all {stored}", style="green")
+        stored = number(UnitStatus.CACHED)
+        what = "the artifact" if stored == 1 else f"all {counted(stored, 'artifact')}"
+        output.say(f"nothing to do: the store has {what}", style="green")
 
 
 def _failures(invocation: Invocation, errors: list[EvmaotError], omitted: Mapping[str, int]) -> None:
@@ -242,7 +248,7 @@ def _numbers(invocation: Invocation, run: BuildRun) -> None:
     output, report = invocation.output, run.report
     codes = counted(report.distinct_codes, "contract")
     # Not of all sources: what is over the limit or denied has been told.
-    same = sum({unit.code_sha256: unit.sources for unit in report.units}.values()) - report.distinct_codes
+    same = sum({unit.code_sha256: unit.sources - unit.codes for unit in report.units}.values())
     duplicates = f" ({counted(same, 'duplicate')} left out)" if same else ""
     counts = [(status.value, report.count(status)) for status in UnitStatus]
     shown = ", ".join(f"{number:,} {name}" for name, number in counts if number)

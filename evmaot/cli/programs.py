@@ -51,7 +51,12 @@ class RunPrograms:
         self._compiler = JitPrograms(CompileOptions(tier))
         self._resident = self._open() if use_store else None
         self._by_hash_alone: bytes | None = None
-        self.stored = 0
+        self._stored: set[bytes] = set()
+
+    @property
+    def stored(self) -> int:
+        """Codes that the store had."""
+        return len(self._stored)
 
     @property
     def compiled(self) -> int:
@@ -121,7 +126,7 @@ class RunPrograms:
             by_hash_alone = hashed == self._by_hash_alone
             program = self._resident.lookup(hashed, fork.name, None if by_hash_alone else code)
             if program is not None and (by_hash_alone or self._tier in (None, program.tier)):
-                self.stored += 1
+                self._stored.add(hashed)
                 return program
             if by_hash_alone:
                 raise UsageError(

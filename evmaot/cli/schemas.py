@@ -163,6 +163,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "forks": ["text"],
                 "rules": "digest",
                 "holes": [["count"]],
+                "codes": "count",
                 "template_refusal": "text?",
                 "reason": "text?",
                 "message": "text?",

@@ -14,10 +14,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from evmaot.evm.template import code_digest
+from evmaot.evm.template import TemplateTable
 from evmaot.execution.hashing import keccak256
 from evmaot.runtime.candidates import Candidate, LibraryRecord
-from evmaot.store.keys import Holes
 from evmaot.store.manifest import Member
 
 MAX_REMEMBERED_CODES: Final = 65_536
@@ -28,15 +27,13 @@ class TemplateIndex:
     """Templates by length, holes and digest."""
 
     def __init__(self) -> None:
-        self._by_length: dict[int, dict[Holes, dict[str, list[Candidate]]]] = {}
+        self._table: TemplateTable[Candidate] = TemplateTable()
         self._matched: dict[bytes, list[Candidate]] = {}
 
     def add(self, rank: tuple[int, int, int], record: LibraryRecord, member: Member) -> None:
         """Index a template.  The caller has the catalogue's lock."""
-        by_digest = self._by_length.setdefault(member.length, {}).setdefault(member.holes, {})
         candidate = Candidate(rank, record, member)
-        others = by_digest.get(member.code_sha256, ())
-        by_digest[member.code_sha256] = sorted([*others, candidate], key=lambda one: one.rank)
+        self._table.add(member.length, member.holes, member.code_sha256, candidate)
         # What was remembered may lack it.
         self._matched = {}
 
@@ -46,14 +43,7 @@ class TemplateIndex:
         known = remembered.get(code_hash)
         if known is not None or code is None:
             return known or ()
-        by_holes = self._by_length.get(len(code))
-        if not by_holes:
-            return ()
-        found = [
-            template
-            for holes, by_digest in list(by_holes.items())
-            for template in by_digest.get(code_digest(code, holes), ())
-        ]
+        found = self._table.matching(code)
         if not found or keccak256(code) != code_hash:
             return ()
         code_sha256 = hashlib.sha256(code).hexdigest()

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from evmaot.errors import EvmaotError
 from evmaot.evm.forks import Fork
 from evmaot.evm.instruction_set import opcodes_of_bitmap, restrict
+from evmaot.evm.template import TemplateTable
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding
 from evmaot.store.keys import MAX_PROFILE_BYTES, Holes, StoredProfile, parse_profile
@@ -80,6 +81,7 @@ class StoreIndex:
         self.refusals: tuple[Finding, ...] = tuple(refusals)
         self._by_code_hash: dict[str, list[Entry]] | None = None
         self._by_code_sha256: dict[str, list[Entry]] | None = None
+        self._templates: TemplateTable[Entry] | None = None
 
     def is_same(self, other: StoreIndex) -> bool:
         """Whether both were made of the very same manifests."""
@@ -113,6 +115,16 @@ class StoreIndex:
             for entry in self:
                 self._by_code_sha256.setdefault(entry.member.code_sha256, []).append(entry)
         return self._by_code_sha256.get(code_sha256, [])
+
+    def templates_of(self, code: bytes) -> list[Entry]:
+        """Templates that the code is made of, of every profile and all rules."""
+        if self._templates is None:
+            self._templates = TemplateTable()
+            for entry in self:
+                member = entry.member
+                if member.holes:
+                    self._templates.add(member.length, member.holes, member.code_sha256, entry)
+        return self._templates.matching(code)
 
     def serving(self, code_hash: str, fork: Fork) -> list[Entry]:
         """Members that are right for that code hash (hex) under the rules of `fork`."""

@@ -9,11 +9,14 @@ import pytest
 from evmaot.build import BuildRequest, build
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.evm.forks import forks_selected
-from evmaot.inputs.source import ContractSource
+from evmaot.evm.keccak import keccak256
+from evmaot.inputs.source import ContractSource, Hole
 from evmaot.repack import repack
+from evmaot.runtime import open_runtime
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.pins import dangling, read_pin
 from evmaot.verify import verify
+from tests.support.assembler import asm
 from tests.support.store_samples import pack, tree
 
 
@@ -85,3 +88,24 @@ def test_what_cannot_be_compiled_again_is_left_and_counted(store: ArtifactDirect
     assert first.manifest_path.exists()
     assert not second.manifest_path.exists()
     assert len(store.index()) == 6
+
+
+def test_templates_are_merged_with_the_codes_and_serve_as_before(store: ArtifactDirectory) -> None:
+    def deployed(value: int) -> bytes:
+        return asm(f"PUSH32={value} 0 MSTORE 32 0 RETURN")
+
+    zeros = deployed(0)
+    # Equal bytes as a code and as a template: two artifacts, in whichever pack.
+    for item in (
+        ContractSource(zeros, "zeros", "test"),
+        ContractSource(zeros, "t", "test", (Hole(1, 32, "immutable"),)),
+    ):
+        assert not build(BuildRequest([item], forks_selected("osaka"), CompileOptions(Tier.FAST)), store).is_partial
+    before = {entry.key: entry.member._replace(slot=0, compile_ms=0) for entry in store.index()}
+    result = repack(store, pack_size=256)
+    assert (result.packs_before, result.packs_after, result.artifacts, dict(result.left)) == (7, 1, 7, {})
+    assert {entry.key: entry.member._replace(slot=0, compile_ms=0) for entry in store.index()} == before
+    assert verify(store, "load") == verify(store, "rebuild") == []
+    programs = open_runtime(store.paths.root)
+    own, other = (programs.lookup(keccak256(code), "osaka", code) for code in (zeros, deployed(7)))
+    assert own is not None and other is not None and own.address != other.address

@@ -87,7 +87,8 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
 
     --rank and --limit go by how often a code occurs in the inputs; traces of blocks and lists with counts tell it.
     Of a contract with immutables or libraries that are not linked, a template is compiled: it serves every deployment,
-    whatever its constructor wrote there. Where that can't be proved right, the code is compiled as the input has it.
+    whatever its constructor wrote there. Where that can't be proved right, the code is compiled as the input has it. A
+    deployment, given as its code, is not compiled where a template of the store or of the same inputs serves it.
 
     A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels.
     """

@@ -47,9 +47,11 @@ def command(
 ) -> None:
     """Say why a look-up hits or misses on this machine.
 
-    CODE is a code hash (0x and 64 digits, or the first digits of one in the store), or a file with the code. Two
-    answers are given: what the runtime finds, and what a build with these options would do. Behind each miss is the
-    first field that differs; --json gives both preimages whole.
+    CODE is a code hash (0x and 64 digits, or the first digits of one in the store), the code itself (0x and more
+    digits), or a file with it. Two answers are given: what the runtime finds, and what a build with these options would
+    do. Behind each miss is the first field that differs; --json gives both preimages whole.
+
+    A deployment that a template serves has a hash of its own, which is not in the store: give its code.
     """
     from evmaot.cli.stores import open_layers, open_store
     from evmaot.evm.forks import forks_selected
@@ -195,6 +197,8 @@ def _hint(answer: Explanation) -> str | None:
     if failure is not None:
         limits = {"compile_timeout": "--timeout 20min", "compile_memory": "--memory-limit 8GiB"}
         return f"evmaot build --fork {fork} {limits.get(failure.reason, '--force')} INPUT"
+    if answer.templates and lookup.reason == "not_in_store":
+        return "give the code, not its hash: evmaot explain FILE"
     return f"evmaot build --fork {fork} INPUT"
 
 

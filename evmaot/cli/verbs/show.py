@@ -6,6 +6,7 @@ Job: find what a name means and render it.  Invariant: reads documents only.  Ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from evmaot.errors import UsageError
 if TYPE_CHECKING:
     from evmaot.cli.listing import Found
     from evmaot.store.directory import ArtifactDirectory
-    from evmaot.store.index import Entry, Pack
+    from evmaot.store.index import Entry, Pack, StoreIndex
     from evmaot.store.keys import StoredProfile
 
 _MOST_MEMBERS = 50
@@ -50,7 +51,7 @@ def command(invocation: Invocation, name: str, disasm: bool, ir: bool) -> None:
             "not_in_store",
             f"nothing in the store is called {name!r}",
             context={"store": str(invocation.settings.store)},
-            hint="see: evmaot ls --contracts",
+            hint=_hint(index, name),
         )
     texts = _texts(invocation, store, found, disasm=disasm, ir=ir)
     if invocation.output.as_json:
@@ -69,6 +70,12 @@ def command(invocation: Invocation, name: str, disasm: bool, ir: bool) -> None:
     else:
         _show_members(invocation, found.members)
     warn_of_refusals(invocation, index)
+
+
+def _hint(index: StoreIndex, name: str) -> str:
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{64}", name) and any(entry.member.holes for entry in index):
+        return "see: evmaot ls --contracts; whether a template serves the code with that hash: evmaot explain FILE"
+    return "see: evmaot ls --contracts"
 
 
 def _texts(

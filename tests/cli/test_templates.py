@@ -1,0 +1,87 @@
+"""Contracts with immutables on the command line: the compiler's artifact, its deployments, and one template for all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evmaot.evm.keccak import keccak256
+from tests.cli.conftest import Cli
+from tests.support.assembler import asm
+
+
+def deployed(value: int) -> bytes:
+    return asm(f"PUSH32={value} 0 MSTORE 32 0 RETURN")
+
+
+def hash_of(value: int) -> str:
+    return "0x" + keccak256(deployed(value)).hex()
+
+
+@pytest.fixture
+def artifact(home: Path) -> str:
+    """As Foundry writes it: zeros where the constructor will write."""
+    references = {"7": [{"start": 1, "length": 32}]}
+    code = {"object": "0x" + deployed(0).hex(), "immutableReferences": references, "linkReferences": {}}
+    (home / "Vault.json").write_text(json.dumps({"abi": [], "bytecode": {"object": "0x60"}, "deployedBytecode": code}))
+    return "Vault.json"
+
+
+@pytest.fixture
+def deployments(home: Path) -> str:
+    (home / "deployed").mkdir()
+    for value in (7, 9):
+        (home / "deployed" / f"{value}.hex").write_text(deployed(value).hex())
+    return "deployed"
+
+
+def test_deployments_of_a_stored_template_are_nothing_to_do(cli: Cli, artifact: str, deployments: str) -> None:
+    assert cli("build", deployments, "--opt", "fast", "--check").code == 3
+    assert cli("build", artifact, "--opt", "fast").code == 0
+    assert cli("build", deployments, "--opt", "fast", "--check").code == 0
+    assert cli("build", deployments, "--opt", "fast", "--dry-run").out == ""
+    keys = cli("build", artifact, "--opt", "fast", "--print-keys").out
+    assert cli("build", deployments, "--opt", "fast", "--print-keys").out == keys
+    result = cli("build", deployments, "--opt", "fast", "--report", "report.json", "--pin", "live")
+    assert result.code == 0
+    assert "nothing to do: the store has the artifact" in result.err
+    assert "1 template for codes that differ" in result.err and "2 of them are in the inputs" in result.err
+    assert "duplicate" not in result.err
+    assert "live keeps 1 artifact" in result.err
+    (unit,) = cli("build", deployments, "--opt", "fast", "--json").document["data"]["units"]
+    assert (unit["status"], unit["codes"], unit["sources"], unit["holes"]) == ("cached", 2, 2, [[1, 32]])
+
+
+def test_a_build_of_the_artifact_and_its_deployments_makes_one_artifact(
+    cli: Cli, artifact: str, deployments: str
+) -> None:
+    document = cli("build", deployments, artifact, "--opt", "fast", "--json").document
+    assert [(unit["status"], unit["codes"]) for unit in document["data"]["units"]] == [("compiled", 3)]
+    assert cli("build", deployments, "--opt", "fast", "--check").code == 0
+
+
+def test_explain_sees_the_template_of_a_code_and_says_what_a_hash_can_not_tell(
+    cli: Cli, artifact: str, deployments: str
+) -> None:
+    assert cli("build", artifact, "--opt", "fast").code == 0
+    for code in ("deployed/7.hex", "0x" + deployed(9).hex()):
+        data = cli("explain", code, "--opt", "fast", "--json").document["data"]
+        assert (data["lookup"]["reason"], data["build"]["reason"]) == ("loaded", "cached")
+        assert data["build"]["message"] == "a build would use the template that it is made of"
+    data = cli("explain", hash_of(7), "--json").document["data"]
+    assert data["lookup"]["reason"] == "not_in_store"
+    assert (
+        "whether it is made of the template that is stored is seen in the code, not in its hash"
+        in (data["lookup"]["message"])
+    )
+    assert data["hint"] == "give the code, not its hash: evmaot explain FILE"
+    assert "whether a template serves the code with that hash: evmaot explain FILE" in cli("show", hash_of(7)).err
+
+
+def test_a_deployment_runs_on_the_stored_template(cli: Cli, artifact: str) -> None:
+    assert cli("build", artifact, "--opt", "fast").code == 0
+    data = cli("run", "0x" + deployed(7).hex(), "--json").document["data"]
+    assert data["programs"] == {"stored": 1, "compiled": 0}
+    assert data["output"] == "0x" + (7).to_bytes(32, "big").hex()
