@@ -59,7 +59,11 @@ class PublishedPack:
 class Publisher:
     """Publishes packs for one build; a context manager, for the process that tests them."""
 
-    def __init__(self, request: BuildRequest, tools: Toolchain, store: ArtifactDirectory) -> None:
+    def __init__(
+        self, request: BuildRequest, tools: Toolchain, store: ArtifactDirectory, *, replaces_members: bool = False
+    ) -> None:
+        """`replaces_members`: as `NewPack` has it."""
+        self._replaces_members = replaces_members
         self._request = request
         self._tools = tools
         self._store = store
@@ -101,10 +105,11 @@ class Publisher:
             object=ObjectRecord(hashlib.sha256(library).hexdigest(), len(library), soname, TABLE_SYMBOL),
             origin=self._origin,
             created=self._request.created or self._store.files.now(),
-            members=_members(ready),
+            members=members_of(ready),
         )
         check = partial(self._check, table) if self._tools.self_test is not None else None
-        path = self._store.publish_batch([NewPack(library, manifest, profile, check, codes_of(ready))])[0]
+        pack = NewPack(library, manifest, profile, check, codes_of(ready), self._replaces_members)
+        path = self._store.publish_batch([pack])[0]
         sha256 = manifest.object.sha256
         done = time.perf_counter()
         report = PackReport(sha256, path, len(library), len(ready), linked - start, done - linked)
@@ -156,7 +161,8 @@ def _table(tools: Toolchain, units: Sequence[Unit]) -> LibraryTable:
     return LibraryTable(bytes.fromhex(tools.profile.abi), bytes.fromhex(tools.profile.digest), entries)
 
 
-def _members(ready: Sequence[Ready]) -> tuple[Member, ...]:
+def members_of(ready: Sequence[Ready]) -> tuple[Member, ...]:
+    """What the manifest of a pack lists."""
     members = sorted_members(
         Member(
             code_hash=item.output.code_hash,

@@ -23,7 +23,7 @@ from evmaot.evm.keccak import keccak256
 from evmaot.evm.template import code_digest, covers, hole_bytes, masked_code
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest, serves
-from evmaot.store.keys import unit_key
+from evmaot.store.keys import entry_symbol, unit_key
 from evmaot.store.manifest import MAX_HOLES, MAX_MEMBERS, Member
 from evmaot.toolchain import Toolchain, UnitJob
 
@@ -46,8 +46,8 @@ class Unit:
 
     @property
     def symbol(self) -> str:
-        """Entry symbol; 128 bits of the key name nothing twice."""
-        return f"u_{self.key[:32]}"
+        """Entry symbol."""
+        return entry_symbol(self.key)
 
     @property
     def compile_rules(self) -> CompileRules:

@@ -2,13 +2,15 @@
 
 Job: findings to actions.  Invariants: the replacement is published before what is damaged is moved aside, so that a
 repair that is killed has lost nothing; nothing is deleted; what nobody knows how to repair is left and said.
-May import: `evmaot.rebuild`, `evmaot.build_packs`, `evmaot.build_report`, `evmaot.toolchain`, `evmaot.store`, errors.
+May import: `evmaot.members`, `evmaot.rebuild`, `evmaot.build_packs`, `evmaot.build_report`, `evmaot.toolchain`,
+`evmaot.store`, `evmaot.abi`, errors.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +18,11 @@ from evmaot.build_packs import Publisher, codes_of
 from evmaot.build_report import BuildRequest
 from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.errors import EvmaotError
+from evmaot.members import corrected
 from evmaot.rebuild import Rebuilt, rebuild, tools_like
 from evmaot.store.codes import read_codes
 from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.elf_rules import MAX_SPAN_BYTES, read_layout, table_of
 from evmaot.store.files import translated
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import IndexReader, Pack, StoreIndex
@@ -40,7 +44,7 @@ class Repair:
     """Of the finding."""
     action: str
     """``recompiled``, ``replaced`` (compiled by this version: the old one is in quarantine), ``quarantined``,
-    ``made_read_only``, ``rewritten`` (a profile's document) or ``left``.
+    ``made_read_only``, ``rewritten`` (a profile's document, or a manifest) or ``left``.
     """
     message: str
 
@@ -111,19 +115,45 @@ class _Repairer:
         return self._done("replaced", f"by this version of the compiler, profile {tools.profile.short}")
 
     def _manifest(self, object_sha256: str, path: Path) -> Repair:
-        """A damaged manifest."""
+        """A damaged manifest, or one that says something wrong."""
+        done = self._members(path)
+        if done is not None:
+            return done
         tools = _tools_of(path.parent.parent.name)
         try:
             rebuilt = None if tools is None else self._rebuilt(tools, object_sha256)
         except EvmaotError:
             rebuilt = None
         if tools is not None and rebuilt is not None:
-            self._publish(tools, rebuilt)
+            self._publish(tools, rebuilt, replaces_members=rebuilt.sha256 == object_sha256)
             if rebuilt.sha256 == object_sha256:
                 return self._done("recompiled", "from the bytecode that the store keeps; deleted members are back")
         others = any(pack.manifest.object.sha256 == object_sha256 for pack in self.index.packs)
         self.store.quarantine_files(object_sha256, [path] if others else [path, *self._bytes(object_sha256)])
         return self._done("quarantined", "it can't be made again; build its inputs again")
+
+    def _members(self, path: Path) -> Repair | None:
+        """Wrong members of a manifest that can be read, made right by their bytecode and the library's table."""
+        pack = next((pack for pack in self.index.packs if pack.manifest_path == path), None)
+        codes = None if pack is None else read_codes(self.store.files, pack.manifest.object.sha256)
+        if pack is None or codes is None:
+            return None
+        try:
+            library = self.store.files.read(pack.object_path, MAX_SPAN_BYTES)
+        except (OSError, EvmaotError):
+            return None
+        layout = read_layout(library, architecture=pack.profile.profile.target.architecture)
+        if isinstance(layout, str) or hashlib.sha256(library).hexdigest() != pack.manifest.object.sha256:
+            return None
+        table = table_of(library, layout)
+        if table.profile_id.hex() != pack.manifest.profile or pack.profile.profile.digest != pack.manifest.profile:
+            return None
+        members = corrected(pack.manifest, codes, table)
+        if members is None:
+            return None
+        manifest = replace(pack.manifest, members=members)
+        self.store.publish_batch([NewPack(library, manifest, pack.profile.profile, replaces_members=True)])
+        return self._done("rewritten", "from the bytecode that the store keeps, and what the library says of itself")
 
     def _profile(self, profile_id: str) -> Repair:
         """A damaged profile document: its content follows from its name, if it is one of this compiler's."""
@@ -139,10 +169,10 @@ class _Repairer:
         codes = read_codes(self.store.files, object_sha256)
         return None if codes is None else rebuild(tools, codes, jobs=self.jobs)
 
-    def _publish(self, tools: Toolchain, rebuilt: Rebuilt) -> int:
+    def _publish(self, tools: Toolchain, rebuilt: Rebuilt, *, replaces_members: bool = False) -> int:
         """Answers how many artifacts could not be published."""
         request = BuildRequest((), (), tools.options)
-        with Publisher(request, tools, self.store) as publisher:
+        with Publisher(request, tools, self.store, replaces_members=replaces_members) as publisher:
             return len(publisher.publish(rebuilt.ready)[1])
 
     def _bytes(self, object_sha256: str) -> list[Path]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evmaot.errors import EvmaotError, UsageError
 from evmaot.store import verification
@@ -23,6 +23,9 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import Pack
 from evmaot.workers import JobFailure, WorkerLimits, WorkerPool
+
+if TYPE_CHECKING:
+    from evmaot.members import WrongMember
 
 LOAD_LIMITS: Final = WorkerLimits(timeout_seconds=60.0, memory_limit_bytes=4 << 30)
 
@@ -36,20 +39,22 @@ class Level:
     check: str = ""
     """``module:function`` of a `PackCheck`; empty where `evmaot.store.verification` does it all."""
     after: tuple[str, ...] = ()
-    """Levels with a check of their own that a pack has to pass before."""
+    """Levels with a check of their own that come before; a pack has to pass each."""
 
+
+_MEMBERS, _LOAD, _REBUILD = (f"evmaot.verify:check_{name}" for name in ("members", "load", "rebuild"))
 
 LEVELS: Final = {
     level.name: level
     for level in (
         Level("meta", "documents, names, sizes, owners, modes"),
-        Level("hash", "the bytes of every library"),
-        Level("trust", "who else could change the store, and whether code may run from there"),
-        Level("elf", "what a loader would follow in a library"),
-        Level("load", "every library is loaded in another process, as the runtime does", "evmaot.verify:check_load"),
-        Level("rebuild", "every pack is compiled again and compared byte for byte", "evmaot.verify:check_rebuild"),
+        Level("hash", "the bytes of every library, and what its bytecode proves of artifacts", _MEMBERS),
+        Level("trust", "who else could change the store, and whether code may run from there", after=("hash",)),
+        Level("elf", "what a loader would follow in a library, and the library's own table", after=("hash",)),
+        Level("load", "every library is loaded in another process, as the runtime does", _LOAD, ("hash",)),
+        Level("rebuild", "every pack is compiled again and compared byte for byte", _REBUILD, ("hash",)),
         # What it runs is `evmaot.hosts.exec_check`, of codes and not of packs, with options of its own.
-        Level("exec", "compiled code against the reference host on generated calls", after=("load",)),
+        Level("exec", "compiled code against the reference host on generated calls", after=("hash", "load")),
     )
 }
 """By name, in the order of the help.  A new level is one row and one function."""
@@ -73,6 +78,13 @@ class VerifySession:
     def finding(self, pack: Pack, code: str, message: str, severity: Severity = Severity.ERROR) -> Finding:
         """A finding about a pack's library."""
         return Finding(code, self.store.files.subject(pack.object_path), message, severity)
+
+
+    def member_finding(self, pack: Pack, wrong: Sequence[WrongMember]) -> Finding:
+        """A finding about members of a pack's manifest."""
+        more = f"; so are {len(wrong) - 1} more members" if len(wrong) > 1 else ""
+        subject = self.store.files.subject(pack.manifest_path)
+        return Finding("member_mismatch", subject, f"{wrong[0].message}{more}")
 
 
 PackCheck = Callable[[VerifySession, Pack], Iterable[Finding]]
@@ -111,9 +123,11 @@ def verify(
 
 
 def _sound(store: ArtifactDirectory, packs: Collection[Pack], findings: Collection[Finding]) -> list[Pack]:
-    """The packs about whose library nothing is said."""
+    """The packs about whose library nothing is said, and nothing wrong about the manifest."""
     said = {finding.subject for finding in findings}
-    return [pack for pack in packs if store.files.subject(pack.object_path) not in said]
+    wrong = {finding.subject for finding in findings if finding.severity is Severity.ERROR}
+    subject = store.files.subject
+    return [p for p in packs if subject(p.object_path) not in said and subject(p.manifest_path) not in wrong]
 
 
 def _checked(
@@ -133,6 +147,17 @@ def _checked(
         except EvmaotError as error:
             findings.append(session.finding(pack, error.reference, error.cause or error.message, Severity.UNCHECKED))
     return findings
+
+
+# Members.
+
+
+def check_members(session: VerifySession, pack: Pack) -> Iterable[Finding]:
+    """Whether a manifest says of its members what their bytecode and the tables of forks say."""
+    from evmaot.members import wrong_members
+
+    wrong = list(wrong_members(pack.manifest, pack.profile.profile, session.codes(pack)))
+    return [session.member_finding(pack, wrong)] if wrong else []
 
 
 # Loading.
@@ -189,7 +214,9 @@ def _load_finding(session: VerifySession, pack: Pack, failure: JobFailure) -> Fi
 
 
 def check_rebuild(session: VerifySession, pack: Pack) -> Iterable[Finding]:
-    """Whether this compiler makes the very bytes of a pack (P5)."""
+    """Whether this compiler makes the very bytes of a pack (P5), and says the same of its members."""
+    from evmaot.build_packs import members_of
+    from evmaot.members import compared
     from evmaot.rebuild import rebuild, tools_like
 
     tools = tools_like(pack.profile.profile)
@@ -204,4 +231,6 @@ def check_rebuild(session: VerifySession, pack: Pack) -> Iterable[Finding]:
     if rebuilt.sha256 != pack.manifest.object.sha256:
         message = f"compiled again it has {len(rebuilt.library)} bytes with the SHA-256 {rebuilt.sha256}"
         return [session.finding(pack, "rebuild_mismatch", message)]
-    return []
+    expected = {(member.code_sha256, member.rules): member for member in members_of(rebuilt.ready)}
+    wrong = [found for found in (compared(member, expected) for member in pack.manifest.members) if found]
+    return [session.member_finding(pack, wrong)] if wrong else []

@@ -213,6 +213,12 @@ files that no manifest names. Published files are never written again.
 A library is loaded only if its size and SHA-256 are those of its manifest, and if its ELF structure obeys the
 rules: no initialisers, no text relocations, no run paths, no executable stack, no foreign dependencies.
 Anything else is a miss with a named reason; the contract is then interpreted or compiled, never run wrongly.
+
+A library says itself what it holds: its table names each code by SHA-256 and rules digest. A look-up that has the code
+at hand compares its SHA-256, so whatever a manifest says, it finds code compiled from these very bytes or none. A
+look-up by code hash alone relies on the manifest, for a library knows no keccak hashes: who can write the manifest
+decides what such a look-up finds. Hosts and executor of evmaot always have the code; evmaot verify compares the hashes
+with the bytecode that the pack keeps.
 """,
 }
 """Hand-written sections of evmaot-store(5)."""
@@ -220,12 +226,15 @@ Anything else is a miss with a named reason; the contract is then interpreted or
 VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "verify": {
         "LEVELS": """\
-meta: documents, names, sizes, owners and modes. hash: the bytes of every library too. trust: owners and modes of
-everything in the store and of the directories above it, and whether its file system lets code run. elf: what a
-loader would follow in a library. Each does what those before it do.
+meta: documents, names, sizes, owners and modes. hash: the bytes of every library too; and of every artifact whose
+bytecode the pack keeps, code hash, length and holes, and that its forks, opcodes and rules digest belong together.
+trust: owners and modes of everything in the store and of the directories above it, and whether its file system lets
+code run. elf: what a loader would follow in a library, and that the library's own table has every code and rules
+digest that the manifest lists. Each does what those before it do.
 
 load: every library is loaded in another process, with limits, as the runtime does. rebuild: every pack of this
-compiler is compiled again from the bytecode that the store keeps, and compared byte for byte. exec: compiled code
+compiler is compiled again from the bytecode that the store keeps, and compared byte for byte, and its manifest member
+by member. exec: compiled code
 runs against the reference host on generated calls. These look at the libraries that passed the levels up to elf.
 """,
     },

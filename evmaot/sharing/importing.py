@@ -15,14 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from evmaot.abi.elf import MACHINES
-from evmaot.abi.library import parse_table
 from evmaot.errors import EvmaotError, StoreError
 from evmaot.execution.hashing import keccak256
 from evmaot.sharing.archive import ArchiveReader
 from evmaot.sharing.contents import ExportedFile, ExportedPack, form_of
 from evmaot.store.codes import StoredCode, unpack_codes
 from evmaot.store.directory import ArtifactDirectory
-from evmaot.store.elf_rules import RULES, read_layout
+from evmaot.store.elf_rules import RULES, read_layout, table_of
 from evmaot.store.keys import Profile, parse_profile
 from evmaot.store.manifest import Member, PackManifest, parse, sorted_members
 from evmaot.store.publication import NewPack
@@ -171,7 +170,7 @@ def _judge_library(library: bytes, manifest: PackManifest, profile: Profile) -> 
     if isinstance(layout, str):
         raise PackRefused(f"elf_rule:{layout}", f"its library breaks a rule: {RULES[layout]}")
     # The rules have parsed it already: it cannot fail here.
-    table = parse_table(library[layout.table_offset : layout.table_offset + layout.table_size_bytes])
+    table = table_of(library, layout)
     if table.profile_id.hex() != profile.digest or table.abi_fingerprint.hex() != profile.abi:
         raise PackRefused("table_mismatch", "its library says that it is of another profile or native interface")
     for member in manifest.members:

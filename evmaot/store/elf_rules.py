@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from evmaot.abi import elf
 from evmaot.abi.elf import align_up
-from evmaot.abi.library import HEADER, TABLE_SYMBOL, parse_table, table_size_bytes
+from evmaot.abi.library import HEADER, TABLE_SYMBOL, ParsedTable, parse_table, table_size_bytes
 from evmaot.errors import LoadError
 
 RULES: Final[dict[str, str]] = {
@@ -126,6 +126,11 @@ class _BrokenRule(Exception):
 def _broken(rule: str) -> NoReturn:
     assert rule in RULES
     raise _BrokenRule(rule)
+
+
+def table_of(data: bytes, layout: LibraryLayout) -> ParsedTable:
+    """The table of a library that keeps all rules."""
+    return parse_table(data[layout.table_offset : layout.table_offset + layout.table_size_bytes])
 
 
 def check_library(

@@ -144,6 +144,11 @@ def unit_key(profile_digest: str, rules_digest: str, code_sha256: str, length: i
     )
 
 
+def entry_symbol(unit_key: str) -> str:
+    """The name of a unit's entry in the objects that are linked; 128 bits of the key name nothing twice."""
+    return f"u_{unit_key[:32]}"
+
+
 def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name)
     if not isinstance(value, dict):

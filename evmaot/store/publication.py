@@ -3,8 +3,8 @@
 Job: write a library and its manifest so that a crash, a kill, a full disk or a power loss at any call leaves a store
 that verifies.  Order: library to `tmp/` (checked, 0444, synced), renamed to its content name, directories synced;
 then the manifest the same way: that rename is the commit.  Invariants: a published path is never written to and
-never gets other bytes; nothing after the commit can fail the publication.  May import: `evmaot.errors`, the store's
-lower modules.
+never gets other bytes; nothing after the commit can fail the publication.  May import: `evmaot.abi`,
+`evmaot.errors`, `evmaot.evm`, the store's lower modules.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evmaot.errors import CompilerBug, EvmaotError, StoreError
+from evmaot.evm.forks import FORKS
 from evmaot.store.codes import StoredCode, write_codes
+from evmaot.store.elf_rules import read_layout, table_of
 from evmaot.store.files import Durability, StoreFiles, translated
+from evmaot.store.index import serves
 from evmaot.store.keys import Profile, profile_document
-from evmaot.store.manifest import MAX_MANIFEST_BYTES, PackManifest, parse, to_json
+from evmaot.store.manifest import MAX_MANIFEST_BYTES, Member, PackManifest, parse, sorted_members, to_json
 
 LibraryRules = Callable[[bytes], "str | None"]
 """First ELF rule that a library breaks, None where it keeps all (`evmaot.store.elf_rules.check_library`)."""
@@ -37,6 +40,8 @@ class NewPack:
     """Called with the written, not yet published library; raises what is wrong with it."""
     codes: tuple[StoredCode, ...] = ()
     """The bytecode in it, so that it can be compiled again; empty where it is not known."""
+    replaces_members: bool = False
+    """Whether a manifest of the same library that is there already is wrong, and counts for nothing but forks."""
 
 
 def publish_batch(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
@@ -145,20 +150,54 @@ def _write_manifest(files: StoreFiles, pack: NewPack, data: bytes) -> Path:
         published = parse(files.read(path, MAX_MANIFEST_BYTES))
     except (OSError, EvmaotError):
         return files.write_temporary(data, suffix=".json")
-    if published.profile == pack.manifest.profile and published.object == pack.manifest.object:
-        there = {(member.code_sha256, member.rules): member.forks for member in published.members}
-        mine = {(member.code_sha256, member.rules): member.forks for member in pack.manifest.members}
-        if all(set(forks) <= set(there.get(key, ())) for key, forks in mine.items()):
-            return path
-        # Who built it for other forks still wants it for these: clearing one fork must not take it from them.
-        members = tuple(
-            member._replace(
-                forks=tuple(dict.fromkeys((*there.get((member.code_sha256, member.rules), ()), *member.forks)))
-            )
-            for member in pack.manifest.members
+    if published.profile != pack.manifest.profile or published.object != pack.manifest.object:
+        return files.write_temporary(data, suffix=".json")
+    members = _merged(pack, published.members)
+    if set(members) == set(published.members):
+        return path
+    return files.write_temporary(to_json(replace(pack.manifest, members=members)), suffix=".json")
+
+
+def _merged(pack: NewPack, published: Sequence[Member]) -> tuple[Member, ...]:
+    """What is published with what was: nothing shrinks, and where both know a member the new facts are right.
+
+    Who built it for other forks still wants it for these: clearing one fork must not take it from them.
+    """
+    old = {_key(member): member for member in published}
+    rows = {}
+    for member in pack.manifest.members:
+        was = old.pop(_key(member), member)
+        forks = was.forks
+        if pack.replaces_members:
+            forks = tuple(name for name in forks if name in FORKS and serves(member, FORKS[name]))
+        # Its name and place in the pack, and how long it took, stay as they were.
+        rows[_key(member)] = was._replace(
+            code_hash=member.code_hash,
+            length=member.length,
+            holes=member.holes,
+            opcodes=member.opcodes,
+            symbol=member.symbol,
+            forks=tuple(dict.fromkeys((*forks, *member.forks))),
         )
-        data = to_json(replace(pack.manifest, members=members))
-    return files.write_temporary(data, suffix=".json")
+    if old and not pack.replaces_members:
+        rows |= _in_library(pack.library, old)
+    members = sorted_members(rows.values())
+    if len({member.slot for member in members}) == len(members):
+        return members
+    return tuple(member._replace(slot=slot) for slot, member in enumerate(members))
+
+
+def _key(member: Member) -> tuple[str, str]:
+    return member.code_sha256, member.rules
+
+
+def _in_library(library: bytes, members: dict[tuple[str, str], Member]) -> dict[tuple[str, str], Member]:
+    """Members that only the published manifest has, but for those that the library itself does not."""
+    layout = read_layout(library)
+    if isinstance(layout, str):
+        return members
+    table = table_of(library, layout)
+    return {key: row for key, row in members.items() if table.find(*map(bytes.fromhex, key)) is not None}
 
 
 def quarantine_file(files: StoreFiles, path: Path, object_sha256: str) -> Path:

@@ -1,10 +1,11 @@
 """Verification: is what lies in a store what was published.
 
 Job: findings of the levels that need bytes and names only: ``meta`` (documents, names, sizes, owners, modes), ``hash``
-(the bytes of every library), ``trust`` (who else could change the store) and ``elf`` (what a loader would follow);
-each does what those before it do.  What runs code is in `evmaot.verify`.
+(the bytes of every library), ``trust`` (who else could change the store) and ``elf`` (what a loader would follow,
+and whether the library's own table has what the manifest lists); each does what those before it do.
+What runs code, or judges members by their bytecode, is in `evmaot.verify`.
 Invariants: it changes nothing, and never stops at the first finding; an unreferenced or left-over file is a note and
-no damage.  May import: `evmaot.errors`, the store's lower modules.
+no damage.  May import: `evmaot.abi`, `evmaot.errors`, the store's lower modules.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from evmaot.abi.library import ParsedTable
 from evmaot.errors import EvmaotError, UsageError
 from evmaot.store.codes import MAX_CODES_BYTES, unpack_codes
-from evmaot.store.elf_rules import MAX_SPAN_BYTES, check_library
+from evmaot.store.elf_rules import MAX_SPAN_BYTES, read_layout, table_of
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import Pack, StoreIndex
@@ -47,14 +49,16 @@ def verify(files: StoreFiles, index: StoreIndex, level: str, only: Collection[Pa
         for f in index.refusals
     ]
     # Packs of several profiles may refer to one library; each is judged once.
-    judged: set[Path] = set()
+    judged: dict[Path, ParsedTable | None] = {}
     for pack in index.packs:
-        if pack.object_path in judged or (only is not None and pack.manifest_path not in only):
+        if only is not None and pack.manifest_path not in only:
             continue
-        judged.add(pack.object_path)
-        found = _library(files, pack, LEVELS.index(level))
-        if found is not None:
-            findings.append(found)
+        if pack.object_path not in judged:
+            found, judged[pack.object_path] = _library(files, pack, LEVELS.index(level))
+            findings += [] if found is None else [found]
+        table = judged[pack.object_path]
+        if table is not None:
+            findings += _table(files, pack, table)
     looks = [_duplicates(files, index), _strays(files), _records(files), _pins(files, index)]
     if LEVELS.index(level) >= LEVELS.index("hash"):
         looks.append(_codes(files, judged))
@@ -69,7 +73,16 @@ def verify(files: StoreFiles, index: StoreIndex, level: str, only: Collection[Pa
     return list(dict.fromkeys(findings))
 
 
-def _library(files: StoreFiles, pack: Pack, depth: int) -> Finding | None:
+def _library(files: StoreFiles, pack: Pack, depth: int) -> tuple[Finding | None, ParsedTable | None]:
+    """What is wrong with a library; its own table, where that was asked for and nothing is."""
+    try:
+        found = _judged(files, pack, depth)
+    except EvmaotError as error:
+        return Finding(error.reference, files.subject(pack.object_path), error.cause or error.message), None
+    return (found, None) if isinstance(found, Finding) else (None, found)
+
+
+def _judged(files: StoreFiles, pack: Pack, depth: int) -> Finding | ParsedTable | None:
     path, record = pack.object_path, pack.manifest.object
     subject = files.subject(path)
     try:
@@ -87,18 +100,30 @@ def _library(files: StoreFiles, pack: Pack, depth: int) -> Finding | None:
             if sha256 != record.sha256:
                 return Finding("hash_mismatch", subject, f"the library's SHA-256 is {sha256}")
         if depth >= LEVELS.index("elf"):
-            rule = check_library(
-                files.read(path, MAX_SPAN_BYTES), architecture=pack.profile.profile.target.architecture
-            )
-            if rule is not None:
-                return Finding(f"elf_rule:{rule}", subject, "the library breaks a rule for what may be loaded")
+            data = files.read(path, MAX_SPAN_BYTES)
+            layout = read_layout(data, architecture=pack.profile.profile.target.architecture)
+            if isinstance(layout, str):
+                return Finding(f"elf_rule:{layout}", subject, "the library breaks a rule for what may be loaded")
+            return table_of(data, layout)
     except FileNotFoundError:
         return Finding("library_missing", subject, f"{files.subject(pack.manifest_path)} refers to it")
-    except EvmaotError as error:
-        return Finding(error.reference, subject, error.cause or error.message)
     except OSError as error:
         return Finding("unreadable", subject, error.strerror or str(error), Severity.UNCHECKED)
     return None
+
+
+def _table(files: StoreFiles, pack: Pack, table: ParsedTable) -> Iterator[Finding]:
+    """What a manifest says that the library itself does not; more entries than members are right."""
+    message = None
+    if table.profile_id.hex() != pack.manifest.profile:
+        message = f"the library is of the profile {table.profile_id.hex()[:16]}"
+    elif table.abi_fingerprint.hex() != pack.profile.profile.abi:
+        message = "the library is of another native interface than its profile"
+    for member in pack.manifest.members:
+        if message is None and table.find(bytes.fromhex(member.code_sha256), bytes.fromhex(member.rules)) is None:
+            message = f"the library has no code with SHA-256 {member.code_sha256[:16]} and rules {member.rules[:16]}"
+    if message is not None:
+        yield Finding("table_mismatch", files.subject(pack.manifest_path), message)
 
 
 def _duplicates(files: StoreFiles, index: StoreIndex) -> Iterator[Finding]:

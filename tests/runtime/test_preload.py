@@ -294,6 +294,56 @@ def test_the_code_is_compared_by_sha256_when_it_is_given(root: Path) -> None:
     assert programs.lookup(Contract().code_hash, "osaka", lying.code) is not None
 
 
+LYING_FIELDS = ("code_hash", "code_sha256", "rules", "opcodes", "length", "symbol")
+FIRST = Contract(fork="london", mnemonics=("PUSH1", "BASEFEE", "SLOAD"), answer=1)
+OTHERS = (
+    Contract(code=b"\x54" + CODE, mnemonics=("PUSH1", "SLOAD"), answer=2),
+    replace(FIRST, fork="istanbul", answer=3),
+)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=["of another code", "for other rules"])
+def test_no_manifest_gets_another_contracts_code_run_where_the_code_is_at_hand(
+    tmp_path: Path, other: Contract, answer_of: AnswerOf
+) -> None:
+    """Two members exchange any of their fields: a look-up is a miss or right, for the library has its own table."""
+    of = profile()
+    library = make_library((FIRST, other), bytes.fromhex(of.digest))
+    honest = make_manifest(library, [FIRST, other], of)
+    hits = 0
+    for number in range(1 << len(LYING_FIELDS)):
+        names = [name for bit, name in enumerate(LYING_FIELDS) if number >> bit & 1]
+        one, two = honest.members
+        swapped = (
+            one._replace(**{name: getattr(two, name) for name in names}),
+            two._replace(**{name: getattr(one, name) for name in names}),
+        )
+        root = tmp_path / str(number)
+        ArtifactDirectory.open(root, create=True).publish(library, replace(honest, members=swapped), of)
+        programs = open_runtime(root)
+        for contract in (FIRST, other):
+            program = programs.lookup(contract.code_hash, contract.fork, contract.code)
+            if program is not None:
+                assert answer_of(program) == contract.answer, names
+                assert program.code_sha256 == contract.code_sha256
+                hits += 1
+    assert hits >= 2, "where nothing or everything is exchanged, both are found"
+
+
+def test_a_look_up_by_hash_alone_relies_on_the_manifest(root: Path, answer_of: AnswerOf) -> None:
+    """What evmaot-store(5) warns of: no library knows keccak hashes.  `verify` compares them with the bytecode."""
+    lying = replace(FIRST, fork="osaka", code=b"\x54" + CODE)
+    of = profile()
+    library = make_library((lying,), bytes.fromhex(of.digest))
+    honest = make_manifest(library, [lying], of)
+    forged = honest.members[0]._replace(code_hash=keccak256(CODE).hex())
+    ArtifactDirectory.open(root, create=True).publish(library, replace(honest, members=(forged,)), of)
+    programs = open_runtime(root)
+    believed = programs.lookup(keccak256(CODE), "osaka")
+    assert believed is not None and believed.code_sha256 == lying.code_sha256, "its SHA-256 says what it is of"
+    assert programs.lookup(keccak256(CODE), "osaka", CODE) is None, "and is never believed where the code is at hand"
+
+
 def test_decisions(root: Path) -> None:
     publish(root, Contract())
     programs = open_runtime(root)

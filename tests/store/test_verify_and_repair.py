@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from evmaot.evm.forks import forks_selected
 from evmaot.inputs.source import ContractSource
 from evmaot.repair import repair
 from evmaot.store import verification
+from evmaot.store.codes import read_codes
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.keys import profile_document
+from evmaot.store.manifest import to_json
 from evmaot.store.publication import NewPack
 from evmaot.verify import LEVELS, verify
 from tests.support.store_samples import errors, open_store, pack, profile, tree
@@ -99,18 +103,20 @@ def test_a_library_that_breaks_a_rule_is_found_though_its_hash_is_right(tmp_path
     assert [finding.code.partition(":")[0] for finding in store.verify("elf")] == ["elf_rule"]
 
 
-def foreign(store: ArtifactDirectory, **changes: Any) -> None:
-    """The same library under a profile of another compiler, machine or processor."""
-    import hashlib
-    from dataclasses import replace
-
+def foreign(store: ArtifactDirectory, *, library_too: bool = True, **changes: Any) -> None:
+    """The same code under a profile of another compiler, machine or processor; in its library's table too."""
     found = store.packs()[0]
-    other = replace(found.profile.profile, **changes)
-    manifest = replace(found.manifest, profile=other.digest)
-    data = found.object_path.read_bytes()
-    assert hashlib.sha256(data).hexdigest() == manifest.object.sha256
-    found.manifest_path.unlink()
-    store.publish_batch([NewPack(data, manifest, other)])
+    old, other = found.profile.profile, replace(found.profile.profile, **changes)
+    data, codes = found.object_path.read_bytes(), read_codes(store.files, found.manifest.object.sha256)
+    if library_too:
+        for before, after in ((old.digest, other.digest), (old.abi, other.abi)):
+            assert data.count(bytes.fromhex(before)) == 1
+            data = data.replace(bytes.fromhex(before), bytes.fromhex(after))
+    record = replace(found.manifest.object, sha256=hashlib.sha256(data).hexdigest())
+    manifest = replace(found.manifest, profile=other.digest, object=record)
+    for path in (found.manifest_path, found.object_path, store.paths.pack_codes(found.manifest.object.sha256)):
+        path.unlink()
+    store.publish_batch([NewPack(data, manifest, other, codes=codes or ())])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,7 @@ def test_what_cannot_be_judged_here_is_unchecked_and_not_good(
 
 
 def test_a_library_of_another_profile_is_found_when_it_is_loaded(store: ArtifactDirectory) -> None:
-    foreign(store, tier="optimised")
+    foreign(store, library_too=False, tier="optimised")
     assert [finding.code for finding in verify(store, "load")] == ["table_mismatch"]
 
 
@@ -257,8 +263,6 @@ def test_deleted_members_stay_deleted(store: ArtifactDirectory) -> None:
 
 
 def test_what_another_compiler_made_is_replaced_by_what_this_one_makes(store: ArtifactDirectory) -> None:
-    from evmaot.store.codes import read_codes
-
     codes = read_codes(store.files, store.packs()[0].manifest.object.sha256)
     assert codes is not None
     foreign(store, compiler="0" * 64)
@@ -347,3 +351,90 @@ def test_a_stale_profile_document_is_left(store: ArtifactDirectory) -> None:
     rewrite_to = store.paths.profile_document(other.short)
     rewrite_to.write_bytes(profile_document(profile("three")))
     assert [item.action for item in repair(store, verify(store, "meta"))] == ["left"]
+
+
+# Members: what a manifest says beside what its bytecode, the fork tables and the library say.
+
+
+def tamper(store: ArtifactDirectory, at: int = 1, **changes: Any) -> None:
+    """A manifest in its right form that says something wrong of one member."""
+    found = store.packs()[0]
+    rows = list(found.manifest.members)
+    rows[at] = rows[at]._replace(**changes)
+    rewrite(found.manifest_path, to_json(replace(found.manifest, members=tuple(rows))))
+
+
+TAMPERED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "code_hash": ({"code_hash": "ab" * 32}, "hash", "member_mismatch"),
+    "length": ({"length": 7}, "hash", "member_mismatch"),
+    "opcodes": ({"opcodes": f"{1 << 0x60:064x}"}, "hash", "member_mismatch"),
+    "rules": ({"rules": "cd" * 32}, "hash", "member_mismatch"),
+    "forks": ({"forks": ("frontier", "nosuch")}, "hash", "member_mismatch"),
+    "holes": ({"holes": ((0, 1),)}, "hash", "member_mismatch"),
+    "code_sha256": ({"code_sha256": "ef" * 32}, "elf", "table_mismatch"),
+    "symbol": ({"symbol": "other"}, "rebuild", "member_mismatch"),
+}
+
+
+@pytest.mark.parametrize("field", TAMPERED)
+def test_a_member_that_is_not_what_was_compiled_is_found_and_made_right(store: ArtifactDirectory, field: str) -> None:
+    changes, level, code = TAMPERED[field]
+    before = store.packs()[0].manifest.members
+    tamper(store, **changes)
+    assert verify(store, "meta") == []
+    findings = verify(store, level)
+    assert [(finding.code, finding.severity) for finding in findings] == [(code, Severity.ERROR)]
+    assert findings[0].subject == store.files.subject(store.packs()[0].manifest_path)
+    if field != "symbol":
+        deeper = verify(store, "elf")
+        assert [finding.code for finding in deeper] == ["table_mismatch" if field == "rules" else code]
+        assert verify(store, "load") == verify(store, "rebuild") == deeper, "nothing of it is loaded or compiled"
+    (done,) = repair(store, findings)
+    assert done.action in ("rewritten", "recompiled")
+    assert verify(store, "rebuild") == []
+    after = store.packs()[0].manifest.members
+    assert [row._replace(compile_ms=0) for row in after] == [row._replace(compile_ms=0) for row in before]
+
+
+def test_what_the_bytecode_proves_is_found_without_the_tools_of_its_compiler(store: ArtifactDirectory) -> None:
+    foreign(store, compiler="0" * 64)
+    tamper(store, code_hash="ab" * 32)
+    assert [finding.code for finding in verify(store, "hash")] == ["member_mismatch"]
+
+
+def test_rules_of_another_compiler_are_not_for_this_one_to_judge(store: ArtifactDirectory) -> None:
+    foreign(store, compiler="0" * 64)
+    tamper(store, rules="cd" * 32)
+    assert verify(store, "hash") == []
+    assert {finding.code for finding in verify(store, "elf")} == {"table_mismatch"}
+
+
+def test_a_jit_backends_own_prices_are_no_damage(store: ArtifactDirectory) -> None:
+    """Its rules are those of no fork in the table; the library has them, and the opcodes are those of the bytecode."""
+    tamper(store, rules="cd" * 32)
+    found = store.packs()[0]
+    manifest = replace(found.manifest, origin=replace(found.manifest.origin, kind="jit"))
+    rewrite(found.manifest_path, to_json(manifest))
+    assert verify(store, "hash") == []
+    tamper(store, opcodes=f"{1 << 0x60:064x}")
+    assert [finding.code for finding in verify(store, "hash")] == ["member_mismatch"]
+
+
+def test_building_again_puts_a_wrong_member_right(store: ArtifactDirectory) -> None:
+    """What was just compiled is believed, and not what lies there under the same name."""
+    tamper(store, code_hash="ab" * 32)
+    sources = [ContractSource(bytes.fromhex(code), f"code {number}", "test") for number, code in enumerate(CODES)]
+    request = BuildRequest(sources, forks_selected("london..osaka"), CompileOptions(Tier.FAST), force=True)
+    assert not build(request, store).is_partial
+    assert verify(store, "rebuild") == []
+    assert len(store.packs()) == 1
+
+
+def test_deleted_members_stay_deleted_when_another_is_made_right(store: ArtifactDirectory) -> None:
+    gone = next(iter(store.index())).key
+    store.remove_members([gone])
+    tamper(store, code_hash="ab" * 32)
+    repair(store, verify(store, "hash"))
+    assert verify(store, "rebuild") == []
+    assert len(store.index()) == 3
+    assert gone not in {entry.key for entry in store.index()}
