@@ -90,6 +90,7 @@ def build(
         if store is not None and not request.dry_run:
             wanted = {unit.report.pack for unit in plan.units}
             mark_used(store, (pack for pack in index.packs if pack.manifest.object.sha256 in wanted))
+            _note_forks(store, index, plan.units)
         progress = _Progress(observer, plan)
         progress.tell(EventKind.PLANNED, "", workers=request.jobs)
         session = None
@@ -99,12 +100,26 @@ def build(
                 session.run(executor)
             finally:
                 report.wall_seconds = time.perf_counter() - start
+            if not report.interrupted:
+                # What another process published meanwhile.
+                _note_forks(store, store.index([tools.profile.short]), plan.units)
     if session is not None and session.retired:
         # Not under the shared lock of before: what replaced packs leave behind is removed when nobody loads.
         with contextlib.suppress(EvmaotError):
             session.store.sweep(timeout_seconds=0.0)
     report.wall_seconds = time.perf_counter() - start
     return report
+
+
+def _note_forks(store: ArtifactDirectory, index: StoreIndex, units: Sequence[Unit]) -> None:
+    """What is there already is wanted for the forks of this build too: clearing another one must not take it.
+
+    Never fails: a build that has nothing to write does not need a disk with room.
+    """
+    wanted = {(u.code.sha256, u.rules): u.forks for u in units if u.report.status is UnitStatus.CACHED}
+    if wanted:
+        with contextlib.suppress(EvmaotError):
+            store.add_forks(index.packs, wanted)
 
 
 def _tell_inputs(plan: Plan, report: BuildReport) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -202,6 +202,25 @@ class ArtifactDirectory:
         self.require_writable()
         with self.shared_lock():
             return publish_batch(self.files, packs, self._library_rules)
+
+    def add_forks(self, packs: Iterable[Pack], wanted: Mapping[tuple[str, str], Collection[str]]) -> int:
+        """Note that members (SHA-256 of the code, rules) of packs are wanted for more forks; answers their number.
+
+        What `clear` of one fork may take is decided by this.  Raises StoreError, BusyError.
+        """
+        from evmaot.store.publication import add_forks
+
+        paths = [
+            pack.manifest_path
+            for pack in packs
+            if any(not set(wanted.get((m.code_sha256, m.rules), ())) <= set(m.forks) for m in pack.manifest.members)
+        ]
+        if not paths:
+            return 0
+        self.require_writable()
+        timeout, doing = self.lock_timeout_seconds, translated("note forks", self.paths.profiles)
+        with self.shared_lock(), self._lock.manifests(timeout), doing:
+            return add_forks(self.files, paths, wanted)
 
     def remember_failure(self, profile: Profile, record: NegativeRecord) -> None:
         """Remember that a unit could not be compiled.  Raises StoreError."""

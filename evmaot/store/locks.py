@@ -23,6 +23,8 @@ _GATE: Final = 1 << 62
 """Offset in the build lock's file, beyond those of all unit keys."""
 _PINS: Final = _GATE + 1
 """Offset of the byte that who writes a pin holds: adding to one is reading it first."""
+_MANIFESTS: Final = _GATE + 2
+"""The same for who adds forks to the members of published manifests."""
 
 
 class StoreLock:
@@ -68,11 +70,22 @@ class StoreLock:
     @contextlib.contextmanager
     def pins(self, timeout_seconds: float) -> Iterator[None]:
         """Be the only one who writes pins.  Raises BusyError ``store_busy``, and StoreError."""
+        with self._byte(_PINS, timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def manifests(self, timeout_seconds: float) -> Iterator[None]:
+        """Be the only one who adds to published manifests.  Raises BusyError ``store_busy``, and StoreError."""
+        with self._byte(_MANIFESTS, timeout_seconds):
+            yield
+
+    @contextlib.contextmanager
+    def _byte(self, offset: int, timeout_seconds: float) -> Iterator[None]:
         system, deadline = self._files.system, self._files.system.monotonic_seconds() + timeout_seconds
         with contextlib.ExitStack() as stack:
             lock = self._open(self._files.paths.build_lock, stack)
             if lock is not None:
-                self._wait(lambda: system.try_lock_byte(lock, _PINS), deadline, True)
+                self._wait(lambda: system.try_lock_byte(lock, offset), deadline, True)
             yield
 
     def _take(self, timeout_seconds: float, *, exclusive: bool) -> contextlib.ExitStack:

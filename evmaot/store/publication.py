@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,6 +185,28 @@ def _merged(pack: NewPack, published: Sequence[Member]) -> tuple[Member, ...]:
     if len({member.slot for member in members}) == len(members):
         return members
     return tuple(member._replace(slot=slot) for slot, member in enumerate(members))
+
+
+def add_forks(files: StoreFiles, paths: Iterable[Path], wanted: Mapping[tuple[str, str], Collection[str]]) -> int:
+    """Note that members (by SHA-256 of the code and rules) are wanted for more forks; answers how many were not yet.
+
+    So `clear --fork` knows who needs them.  The caller holds the shared lock and that of manifests.  Raises OSError.
+    """
+    count = 0
+    for path in paths:
+        try:
+            manifest = parse(files.read(path, MAX_MANIFEST_BYTES))
+        except (OSError, EvmaotError):
+            continue  # replaced or damaged since it was listed
+        rows = [
+            member._replace(forks=tuple(dict.fromkeys((*member.forks, *wanted.get(_key(member), ())))))
+            for member in manifest.members
+        ]
+        added = sum(len(row.forks) > len(member.forks) for row, member in zip(rows, manifest.members, strict=True))
+        if added:
+            files.replace_document(path, to_json(replace(manifest, members=tuple(rows))))
+            count += added
+    return count
 
 
 def _key(member: Member) -> tuple[str, str]:

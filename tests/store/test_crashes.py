@@ -117,6 +117,17 @@ def use(root: Path, system: System) -> None:
     mark_used(store, store.packs())
 
 
+def note_forks(root: Path, system: System) -> None:
+    store = open_store(root, system=system)
+    wanted = {(entry.member.code_sha256, entry.member.rules): ("paris",) for entry in store.index()}
+    store.add_forks(store.packs(), wanted)
+
+
+def replace_members(root: Path, system: System) -> None:
+    """A manifest that says something wrong is written again."""
+    open_store(root, system=system).publish_batch([NewPack(*pack("old1 old2", length=101), replaces_members=True)])
+
+
 AFTER: dict[str, tuple[Operation, list[str]]] = {
     "create": (create, ["old1", "old2"]),
     "publish": (publish, ["new1", "new2", "old1", "old2"]),
@@ -132,6 +143,8 @@ AFTER: dict[str, tuple[Operation, list[str]]] = {
     "pin": (pin, ["old1", "old2"]),
     "unpin": (unpin, ["old1", "old2"]),
     "use": (use, ["old1", "old2"]),
+    "note_forks": (note_forks, ["old1", "old2"]),
+    "replace_members": (replace_members, ["old1", "old2"]),
 }
 """Each operation, and what the store of `old1` and `old2` holds once it is done."""
 

@@ -8,10 +8,12 @@ import pytest
 
 from evmaot.build import BuildReport, BuildRequest, UnitStatus, build
 from evmaot.codegen.options import CompileOptions, Tier
+from evmaot.errors import StoreError
 from evmaot.evm.forks import forks_selected
 from evmaot.inputs.source import ContractSource
 from evmaot.runtime.image import open_library
 from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.removal import RemovalReport, Selector
 from tests.support.store_samples import errors
 
 CODES = (
@@ -78,3 +80,39 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     path.write_bytes(data)
     path.chmod(0o444)
     assert [finding.code for finding in errors(store.verify("hash"))] == ["hash_mismatch"]
+
+
+def test_clearing_a_fork_takes_nothing_from_another_that_a_build_found_its_artifacts_for(tmp_path: Path) -> None:
+    """Build for London, build for Osaka (of equal rules: all is there), clear London: Osaka is served as before."""
+    sources = SOURCES[:3]
+    store = ArtifactDirectory.open(tmp_path / "s", create=True)
+    for forks, status in (("london", UnitStatus.COMPILED), ("osaka", UnitStatus.CACHED)):
+        report = build(BuildRequest(sources, forks_selected(forks), CompileOptions(Tier.FAST)), store)
+        assert {unit.status for unit in report.units} == {status}
+    before = {entry.key for entry in store.index()}
+    assert {entry.member.forks for entry in store.index()} == {("london", "osaka")}
+    cleared = store.clear(Selector(forks=frozenset({"london"})))
+    assert (cleared.members_removed, cleared.members_kept_for_other_forks) == (0, 3)
+    assert {entry.key for entry in store.index()} == before
+    assert store.verify("elf") == []
+    assert store.clear(Selector(forks=frozenset({"london"}))) == RemovalReport(), "it is wanted for London no more"
+    assert store.clear(Selector(forks=frozenset({"osaka"}))).members_removed == 3
+    assert len(store.index()) == 0
+
+
+def test_a_build_with_nothing_to_note_writes_no_manifest(tmp_path: Path) -> None:
+    store, _ = run(tmp_path / "s")
+    before = {pack.manifest_path: pack.manifest_path.stat().st_ino for pack in store.packs()}
+    run(tmp_path / "s", forks="osaka")
+    assert {path: path.stat().st_ino for path in before} == before
+
+
+def test_a_build_that_can_note_nothing_does_not_fail_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "s", forks="london")
+
+    def full(*arguments: object) -> None:
+        raise StoreError("store_full", "no space left")
+
+    monkeypatch.setattr(ArtifactDirectory, "add_forks", full)
+    _, report = run(tmp_path / "s", forks="london")
+    assert {unit.status for unit in report.units} == {UnitStatus.CACHED}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     type=SettingType("forks", "FORK"),
     multiple=True,
     metavar="FORK",
-    help="What was built for the fork, or for each of a range; what other forks need too stays for them.",
+    help="What was built for the fork, or for each of a range; what builds for other forks use too stays for them.",
 )
 @profiles_option("What belongs to the profile with these first digits.")
 @click.option("--include-pinned", is_flag=True, help="Also what is pinned.")
@@ -51,6 +51,10 @@ def command(
     PATTERN is the beginning of a code hash (0x...) or a glob of labels. Several selectors together select what
     matches all of them. What is pinned stays, unless it is included. On a terminal the command asks first; elsewhere
     it needs --yes.
+
+    Forks of equal rules share an artifact. Builds note for which forks they need it, also where they find it there;
+    --fork takes the fork from these, and removes the artifact when none is left. Without --fork an artifact goes for
+    all forks. The runtime notes nothing: what it alone uses under a fork is compiled again.
     """
     from evmaot.cli.stores import open_store
     from evmaot.evm.forks import forks_selected
