@@ -57,6 +57,9 @@ class TemplateTable(Generic[T]):
     def __init__(self) -> None:
         self._by_length: dict[int, dict[tuple[tuple[int, int], ...], dict[str, tuple[T, ...]]]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._by_length)
+
     def add(self, length: int, holes: Holes, digest: str, item: T) -> None:
         """File an item under the template of that length and digest, behind those that are there."""
         by_digest = self._by_length.setdefault(length, {}).setdefault(tuple(holes), {})

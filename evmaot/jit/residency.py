@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork, fork_named
+from evmaot.runtime import templates
 from evmaot.runtime.candidates import Place
 from evmaot.runtime.catalog import Candidate, Catalogue, LibraryRecord
 from evmaot.runtime.image import LoadedLibrary
@@ -33,6 +35,8 @@ Pair = tuple[bytes, str]
 """Code hash and name of a fork."""
 
 _MAX_REMEMBERED_NAMES = 1024
+_MOST_CHANCES = 8
+"""Codes of templates that stay because they were looked up, where one has to go: the work is bounded."""
 
 
 class Resident:
@@ -67,7 +71,7 @@ class CodeUnit:
         self.data_bytes = data_bytes
         self.last_used = now
         self.residents: dict[Place, Resident] = {}
-        """By slot of the library; a JIT image has slot 0 alone."""
+        """By place in the library; a JIT image has slot 0 alone."""
 
     @property
     def size_bytes(self) -> int:
@@ -118,6 +122,8 @@ class ResidentMap:
         self._units: dict[int, CodeUnit] = {}
         self._unit_of_record: dict[int, CodeUnit] = {}
         self._bytes = ResidentBytes(0, 0, 0)
+        self._matches: OrderedDict[Resident, Place] = OrderedDict()
+        """Of templates, the oldest first: there is no end of codes that one serves, and a limit to what is kept."""
         # Reentrant: the last reference to a program may go here, and with it finalizers run that use the backend.
         self.lock = threading.RLock()
 
@@ -288,7 +294,27 @@ class ResidentMap:
             if program is None:
                 return None
             resident = unit.residents[place] = Resident(program, unit)
+            self._note_match(place, resident)
         return resident
+
+    def _note_match(self, place: Place, resident: Resident) -> None:
+        """Of a template: keep no more than so many, those that were looked up lately longer."""
+        if isinstance(place, int):
+            return
+        self._matches[resident] = place
+        chances = _MOST_CHANCES
+        while len(self._matches) > templates.MAX_REMEMBERED_CODES:
+            old, old_place = self._matches.popitem(last=False)
+            if old.touched and chances:
+                chances -= 1
+                old.touched = False
+                old.unit.last_used = self._clock()
+                self._matches[old] = old_place
+                continue
+            for key in old.keys:
+                if self.entries.get(key) is old:
+                    del self.entries[key]
+            del old.unit.residents[old_place]
 
     def _point(self, key: Pair, resident: Resident) -> None:
         old = self.entries.get(key)
@@ -355,6 +381,7 @@ class ResidentMap:
                 program = reference()
                 if program is not None:
                     resident = again.residents[slot] = Resident(program, again)
+                    self._note_match(slot, resident)
                     for key in slot_keys:
                         self._point(key, resident)
             self._restore(again)
@@ -362,7 +389,8 @@ class ResidentMap:
     def _restore(self, unit: CodeUnit) -> None:
         if isinstance(unit.origin, LibraryRecord):
             unit.origin.loaded = unit.library
-            unit.origin.programs = {slot: one.decision.program for slot, one in unit.residents.items()}
+            for place, one in unit.residents.items():
+                unit.origin.keep(place, one.decision.program)
             self._unit_of_record[id(unit.origin)] = unit
             self._add(unit)
         elif unit.residents:
@@ -386,6 +414,7 @@ class ResidentMap:
             return
         self._count(unit, -1)
         for resident in unit.residents.values():
+            self._matches.pop(resident, None)
             for key in resident.keys:
                 if self.entries.get(key) is resident:
                     del self.entries[key]

@@ -1,6 +1,7 @@
 """Looking for a job's artifact in the store: runs in the store thread.
 
-Job: find a library that fits and load it.  Invariant: whatever the store does, the scheduler hears of it.
+Job: find a library that fits, of the code or of a template that it is made of, and load it.  Invariant: whatever the
+store does, the scheduler hears of it.
 May import: `evmaot.runtime`, `evmaot.store.index`, errors, jit.jobs.
 """
 
@@ -8,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from evmaot.errors import EvmaotError
 from evmaot.jit.jobs import Job
+from evmaot.runtime.artifacts import ArtifactStore, StoredArtifact, TemplateStore
 from evmaot.runtime.catalog import LibraryRecord
 from evmaot.store.index import rules_digest
 
@@ -42,21 +44,26 @@ def load_from_store(core: Core, job: Job) -> LibraryRecord | None:
     if found is not None or core.store is None:
         return found
     # Another process may have published it since the store was read.
-    code_hash = job.pair[0]
     fork = core.map.fork(job.fork_name)
     assert fork is not None
     code_sha256 = hashlib.sha256(job.code).hexdigest()
     artifacts = [
         artifact
-        for artifact in core.store.find(code_hash)
-        if artifact.member.code_sha256 == code_sha256
-        and not artifact.member.holes
+        for artifact in _found(core.store, job)
+        if (artifact.member.holes or artifact.member.code_sha256 == code_sha256)
         and rules_digest(fork, artifact.member.opcodes) == artifact.member.rules
     ]
     if not artifacts:
         return None
     core.catalogue.add_artifacts(artifacts)
     return _load_known(core, job)
+
+
+def _found(store: ArtifactStore, job: Job) -> Sequence[StoredArtifact]:
+    if isinstance(store, TemplateStore):
+        return store.find_for(job.pair[0], job.code)
+    # A template under the code's own hash is none of the code.
+    return [artifact for artifact in store.find(job.pair[0]) if not artifact.member.holes]
 
 
 def _load_known(core: Core, job: Job) -> LibraryRecord | None:

@@ -1,8 +1,8 @@
 """What a runtime asks of an artifact store, and what it gets.
 
 Job: identities and records of artifacts, and the protocol of stores.  Invariants: an artifact is identified by
-profile, rules and SHA-256 of its code; a library holds one or many artifacts and is loaded as a whole; what a store
-hands out is checked by it when it is loaded, not when it is listed.
+profile, rules and digest of its code or template; a library holds one or many artifacts and is loaded as a whole; what
+a store hands out is checked by it when it is loaded, not when it is listed.
 May import: `evmaot.store`, `evmaot.abi`, errors, runtime.image, runtime.preloading, runtime.config.
 """
 
@@ -169,3 +169,11 @@ class ArtifactStore(Protocol):
 
     def clear(self) -> None:
         """Remove all artifacts."""
+
+
+@runtime_checkable
+class TemplateStore(Protocol):
+    """A store that finds templates as well.  Of one that does not, those are known that `load_all` had."""
+
+    def find_for(self, code_hash: bytes, code: bytes) -> Sequence[StoredArtifact]:
+        """What `find` answers, and the templates that the code is made of."""

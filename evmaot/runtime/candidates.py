@@ -6,6 +6,7 @@ Job: the values, and their order.  May import: `evmaot.store`, other parts of th
 from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 from evmaot.runtime.artifacts import ArtifactLibrary
 from evmaot.runtime.image import LoadedLibrary
@@ -29,7 +30,7 @@ Place: TypeAlias = "int | tuple[int, str]"
 class LibraryRecord:
     """A library of a store and what became of it."""
 
-    __slots__ = ("loaded", "programs", "rank", "refused", "source")
+    __slots__ = ("loaded", "matched", "programs", "rank", "refused", "source")
 
     def __init__(self, source: ArtifactLibrary, order: int) -> None:
         self.source = source
@@ -37,8 +38,25 @@ class LibraryRecord:
         self.rank = (*profile_rank(source.profile.profile), order)
         self.loaded: LoadedLibrary | None = None
         self.refused = False
-        self.programs: dict[Place, CompiledProgram] = {}
-        """Made at the first look-up: forks of equal rules get one object."""
+        self.programs: dict[int, CompiledProgram] = {}
+        """By slot, made at the first look-up: forks of equal rules get one object."""
+        self.matched: WeakValueDictionary[tuple[int, str], CompiledProgram] = WeakValueDictionary()
+        """Of templates: who finds them holds them, for there is no end of codes that a template serves."""
+
+    def program_at(self, place: Place) -> CompiledProgram | None:
+        """The program that was made there, if it still is."""
+        return self.programs.get(place) if isinstance(place, int) else self.matched.get(place)
+
+    def keep(self, place: Place, program: CompiledProgram) -> CompiledProgram:
+        """Keep a program; the one that is there already is the answer."""
+        # Two threads may get here at once; both get the object that was first.  Of a template each may get its own.
+        if isinstance(place, int):
+            return self.programs.setdefault(place, program)
+        return self.matched.setdefault(place, program)
+
+    def drop_programs(self) -> None:
+        """Forget them; who holds one keeps it."""
+        self.programs, self.matched = {}, WeakValueDictionary()
 
 
 class Candidate(NamedTuple):

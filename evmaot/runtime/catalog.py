@@ -186,7 +186,7 @@ class Catalogue:
     def program(self, candidate: Candidate) -> CompiledProgram | None:
         """The candidate's program, None while its library is not loaded."""
         record, member = candidate.record, candidate.member
-        program = record.programs.get(candidate.place)
+        program = record.program_at(candidate.place)
         if program is not None:
             return program
         loaded = record.loaded
@@ -204,8 +204,7 @@ class Catalogue:
             size_bytes=record.source.size_bytes // len(record.source.members),
             backing=loaded,
         )
-        # Two threads may get here at once; both get the object that was first.
-        return record.programs.setdefault(candidate.place, program)
+        return record.keep(candidate.place, program)
 
     def load(self, record: LibraryRecord, *, again: bool = False) -> LoadedLibrary | None:
         """Load a library, None where it is refused: the reason is counted, and it is not tried again.
@@ -229,7 +228,7 @@ class Catalogue:
 
     def unload(self, record: LibraryRecord) -> None:
         """Let go of a library: its memory is given back when nobody holds one of its programs."""
-        record.programs = {}
+        record.drop_programs()
         record.loaded = None
 
     def skip(self, reason: str, subject: str, message: str) -> None:

@@ -22,7 +22,7 @@ from evmaot.runtime.loading import load_pack
 from evmaot.runtime.preloading import LibraryMapping
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import Durability, StoreFiles
-from evmaot.store.index import Entry, Pack
+from evmaot.store.index import Entry, Pack, StoreIndex
 from evmaot.store.keys import StoredProfile
 from evmaot.store.locks import UnitLocks
 from evmaot.store.manifest import Member
@@ -109,13 +109,21 @@ class DirectoryStore:
 
     def find(self, code_hash: bytes) -> Sequence[StoredArtifact]:
         """Artifacts of a code hash; manifests that did not change are not read again."""
+        return [self._artifact(entry) for entry in self._index().by_code_hash(code_hash.hex())]
+
+    def find_for(self, code_hash: bytes, code: bytes) -> Sequence[StoredArtifact]:
+        """The same, and templates that the code is made of."""
+        index = self._index()
+        found = [*index.by_code_hash(code_hash.hex()), *index.templates_of(code)]
+        return [self._artifact(entry) for entry in found]
+
+    def _index(self) -> StoreIndex:
         try:
-            entries = self._directory().index().by_code_hash(code_hash.hex())
+            return self._directory().index()
         except StoreError as error:
             if error.reference == "store_missing":
-                return []
+                return StoreIndex((), ())
             raise
-        return [self._artifact(entry) for entry in entries]
 
     def load(self, key: ArtifactKey) -> StoredArtifact | None:
         """The artifact of a key, None if there is none."""

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from evmaot.errors import EvmaotError, TrustError, UsageError
 from evmaot.evm.forks import FORKS, fork_named
+from evmaot.runtime import templates
 from evmaot.runtime.artifacts import ArtifactStore
 from evmaot.runtime.catalog import Catalogue
 from evmaot.runtime.directory_store import DirectoryStore
@@ -105,6 +106,8 @@ class ResidentPrograms:
         # What look-ups found: the map of the hot path.  The second holds what was compared with the code too.
         self._found: dict[tuple[bytes, str], CompiledProgram] = {}
         self._verified: dict[tuple[bytes, str], CompiledProgram] = {}
+        # Of these, how many are of templates: there is no end of codes that one serves.
+        self._matches = 0
         self._stores = 0
         self._seconds = 0.0
 
@@ -146,11 +149,19 @@ class ResidentPrograms:
                 program = catalogue.program(candidate)
             if program is not None:
                 key = (code_hash, fork_name)
+                if candidate.template is not None:
+                    self._make_room()
                 self._found[key] = program
                 if code is not None:
                     self._verified[key] = program
                 return program
         return None
+
+    def _make_room(self) -> None:
+        """Forget everything where too many codes of templates are remembered; it is found again when asked for."""
+        self._matches += 1
+        if self._matches > templates.MAX_REMEMBERED_CODES:
+            self._found, self._verified, self._matches = {}, {}, 1
 
     # Stores.
 

@@ -2,8 +2,8 @@
 
 Job: keep libraries that a backend was asked to prepare when no durable store was named, so that evicted code can be
 loaded again.  Invariants: the index is in memory alone; bytes lie in a private directory that goes with the object,
-and are believed only after their SHA-256.  May import: `evmaot.store.keys`, `evmaot.store.manifest`, errors,
-runtime.artifacts, runtime.image, runtime.loading.
+and are believed only after their SHA-256.  May import: `evmaot.store.keys`, `evmaot.store.manifest`, `evmaot.evm`,
+errors, runtime.artifacts, runtime.image, runtime.loading.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from evmaot.errors import LoadError, StoreError
+from evmaot.evm.template import TemplateTable
 from evmaot.runtime.artifacts import ArtifactKey, Inventory, NewLibrary, StoredArtifact
 from evmaot.runtime.image import LoadedLibrary, load_image
 from evmaot.runtime.preloading import LibraryMapping
@@ -79,6 +80,15 @@ class RuntimeArtifactStore:
         """Artifacts of a code hash (keccak-256)."""
         wanted = code_hash.hex()
         return [artifact for artifact in self.load_all() if artifact.member.code_hash == wanted]
+
+    def find_for(self, code_hash: bytes, code: bytes) -> Sequence[StoredArtifact]:
+        """The same, and templates that the code is made of."""
+        templates: TemplateTable[StoredArtifact] = TemplateTable()
+        for artifact in self.load_all():
+            member = artifact.member
+            if member.holes:
+                templates.add(member.length, member.holes, member.code_sha256, artifact)
+        return [*self.find(code_hash), *templates.matching(code)]
 
     def load(self, key: ArtifactKey) -> StoredArtifact | None:
         """The artifact of a key, None if there is none."""

@@ -39,29 +39,6 @@ def libraries_in(root: Path) -> list[Path]:
     return sorted((root / "v1" / "objects").rglob("*.so")) if root.exists() else []
 
 
-# Templates.
-
-
-def test_a_template_of_the_store_serves_codes_like_it_and_nothing_is_compiled(
-    make_backend: MakeBackend, root: Path, answer_of: AnswerOf
-) -> None:
-    publish(root, Contract(holes=((1, 1),)))
-    backend = make_backend(store=root)
-    addresses = set()
-    for value in (0, 9):
-        request = request_of(CODE[:1] + bytes([value]) + CODE[2:])
-        assert backend.get_compiled(request.key.code_hash, "osaka") is None
-        decision = backend.lookup(request)
-        assert isinstance(decision, Compiled)
-        assert (decision.program.kind, answer_of(decision.program)) == (ProgramKind.AOT, 42)
-        assert decision.program.code_hash == request.key.code_hash
-        assert backend.get_compiled(request.key.code_hash, "osaka") is decision.program
-        addresses.add(decision.program.address)
-    assert len(addresses) == 1
-    other = request_of(CODE[:2] + b"\x60" + CODE[3:])
-    assert isinstance(backend.lookup(other), Interpret)
-
-
 # Starts.
 
 

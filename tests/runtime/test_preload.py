@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -24,7 +23,6 @@ from evmaot.runtime import (
     ProgramKind,
     RuntimeCacheKey,
     open_runtime,
-    templates,
 )
 from evmaot.runtime.preload import ResidentPrograms
 from evmaot.store.directory import ArtifactDirectory
@@ -234,46 +232,6 @@ def test_only_accepted_profiles_are_used(root: Path, answer_of: AnswerOf) -> Non
     assert program is not None
     assert answer_of(program) == 2
     assert programs.statistics().skipped == {"profile_other": 1}
-
-
-def test_a_template_is_found_for_every_code_that_is_made_of_it_and_remembered(root: Path, answer_of: AnswerOf) -> None:
-    template = Contract(holes=((1, 1),))
-    publish(root, template, Contract(code=b"\x00", mnemonics=("STOP",)))
-    programs = open_runtime(root)
-    assert (len(programs), programs.statistics().programs_loaded, programs.statistics().skipped) == (1, 2, {})
-    for value in (0, 9):
-        code = CODE[:1] + bytes([value]) + CODE[2:]
-        code_hash = keccak256(code)
-        assert programs.lookup(code_hash, "osaka") is None
-        program = programs.lookup(code_hash, "osaka", code)
-        assert program is not None
-        assert (program.code_hash, program.code_sha256) == (code_hash, hashlib.sha256(code).digest())
-        assert answer_of(program) == 42
-        assert programs.lookup(code_hash, "osaka") is program
-    other = CODE[:2] + b"\x60" + CODE[3:]
-    assert programs.lookup(keccak256(other), "osaka", other) is None
-    assert programs.lookup(keccak256(CODE), "london", CODE) is None, "the rules of a template are compared as well"
-
-
-def test_what_is_remembered_of_templates_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "MAX_REMEMBERED_CODES", 4)
-    publish(root, Contract(holes=((1, 1),)))
-    programs = open_runtime(root)
-    codes = [CODE[:1] + bytes([value]) + CODE[2:] for value in range(10)]
-    for code in (*codes, *codes):
-        assert programs.lookup(keccak256(code), "osaka", code) is not None
-
-
-def test_a_template_of_a_later_store_is_found_too(root: Path, tmp_path: Path) -> None:
-    """What was remembered of the first must not hide the rules that the second has."""
-    publish(root, Contract(holes=((1, 1),), mnemonics=(*MNEMONICS, "CLZ")))
-    programs = open_runtime(root)
-    assert programs.lookup(keccak256(CODE), "osaka", CODE) is not None
-    assert programs.lookup(keccak256(CODE), "shanghai", CODE) is None
-    later = Contract(holes=((1, 1),), fork="shanghai")
-    publish(tmp_path / "later", later)
-    programs.add_store(tmp_path / "later")
-    assert programs.lookup(keccak256(CODE), "shanghai", CODE) is not None
 
 
 def test_the_code_is_compared_by_sha256_when_it_is_given(root: Path) -> None:
