@@ -127,6 +127,7 @@ def _tell_inputs(plan: Plan, report: BuildReport) -> None:
     report.sources, report.distinct_codes = inputs.sources, plan.distinct_codes
     report.undeployed = len({unit.code.sha256 for unit in plan.units if unit.code.is_undeployed})
     report.problems, report.problems_omitted = inputs.problems, dict(inputs.omitted)
+    report.denied_unmatched = inputs.denied_unmatched
 
 
 def _work_of(unit: Unit) -> int:

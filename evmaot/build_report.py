@@ -204,6 +204,8 @@ class BuildReport:
     """By label, then key."""
     problems: list[Problem] = field(default_factory=list)
     """Of inputs."""
+    denied_unmatched: int = 0
+    """Hashes of the deny list that no code of the inputs has."""
     problems_omitted: dict[str, int] = field(default_factory=dict)
     """Problems beyond the first thousand of a name."""
     packs: list[PackReport] = field(default_factory=list)

@@ -79,7 +79,6 @@ class VerifySession:
         """A finding about a pack's library."""
         return Finding(code, self.store.files.subject(pack.object_path), message, severity)
 
-
     def member_finding(self, pack: Pack, wrong: Sequence[WrongMember]) -> Finding:
         """A finding about members of a pack's manifest."""
         more = f"; so are {len(wrong) - 1} more members" if len(wrong) > 1 else ""

@@ -135,6 +135,7 @@ def document(
         "sources": first.report.sources,
         "distinct_codes": first.report.distinct_codes,
         "undeployed": first.report.undeployed,
+        "denied_unmatched": first.report.denied_unmatched,
         "problems_omitted": first.report.problems_omitted,
         "contract_forks": sum(report.contract_forks for report in reports),
         "counts": {status.value: sum(report.count(status) for report in reports) for status in UnitStatus},
@@ -161,6 +162,7 @@ def tell(invocation: Invocation, runs: Sequence[BuildRun], chosen: BuildOptions)
     omitted = {code: n for code, n in report.problems_omitted.items() if any(e.reference == code for e in errors)}
     _failures(invocation, [*errors, *(unit_error(unit) for run in runs for unit in run.report.failed)], omitted)
     _skipped(invocation, report)
+    _unmatched(invocation, report)
     if not report.distinct_codes:
         output.say("the inputs hold no contract to compile")
         return
@@ -242,6 +244,17 @@ def _skipped(invocation: Invocation, report: BuildReport) -> None:
             output.say(text if item.hint is None else f"{text}\nhint: {item.hint}")
         else:
             output.detail(text)
+
+
+def _unmatched(invocation: Invocation, report: BuildReport) -> None:
+    """Hashes that were to be denied and are of no input: perhaps of deployments that a template will serve."""
+    number = report.denied_unmatched
+    if not number:
+        return
+    output = invocation.output
+    output.say(f"{number:,} denied {'hash is' if number == 1 else 'hashes are'} of no code in the inputs")
+    if any(unit.holes for unit in report.units):
+        output.say("hint: the hash of a deployment is not that of a template that serves it: deny the contract's label")
 
 
 def _numbers(invocation: Invocation, run: BuildRun) -> None:

@@ -144,6 +144,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "sources": "count",
         "distinct_codes": "count",
         "undeployed": "count",
+        "denied_unmatched": "count",
         "problems_omitted": {"*": "count"},
         "contract_forks": "count",
         "counts": {"*": "count"},

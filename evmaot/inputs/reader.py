@@ -72,7 +72,7 @@ def _read_file(file: InputFile, context: Context, forced: Format | None, stdin: 
             empty = False
             yield item
     except ReadFailure as failure:
-        yield context.problem(failure.code, failure.message, cause=failure.cause)
+        yield context.problem(failure.code, failure.message, cause=failure.cause, hint=failure.hint)
         return
     if empty:
         yield context.problem("no_code", "there is no contract with code in it")

@@ -23,8 +23,15 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = bytes(value for value in range(32) if value not in SPACE) + b"\x7f"
 _JSON_STARTS = (b"{", b"[", b'"')
 _JSON_LOOK_BYTES = 64
-_OTHER_FILES = {
+_PROGRAMS = {
     b"\x7fELF": "an ELF file",
+    b"\xcf\xfa\xed\xfe": "a Mach-O file",
+    b"\xce\xfa\xed\xfe": "a Mach-O file",
+    b"\xca\xfe\xba\xbe": "a Mach-O file or a Java class",
+    b"\0asm\1\0\0\0": "a WebAssembly module",
+}
+"""Programs and libraries of machines, by their beginnings; those of Windows have more to tell them."""
+_OTHER_FILES = {
     b"\x89PNG": "an image",
     b"PK\x03\x04": "a zip archive",
     b"%PDF": "a PDF document",
@@ -32,6 +39,12 @@ _OTHER_FILES = {
     b"\x28\xb5\x2f\xfd": "zstd-compressed, which is not read; xz and gzip are",
 }
 """Beginnings that bytecode doesn't have."""
+_PE_PLACE = 0x3C
+"""Where a Windows program says where its header is."""
+_PROGRAM_HINT = (
+    "this is a program or library of a machine: give EVM bytecode, or what a contract's compiler wrote; "
+    "libraries of another store come by evmaot import"
+)
 _TAR_MAGIC, _TAR_MAGIC_OFFSET = b"ustar", 257
 
 
@@ -48,6 +61,9 @@ def sniff(head: bytes, suffix: str) -> Sort:
     """The sort of a file by its first bytes.  ReadFailure for what is surely none of ours."""
     if not head.strip(SPACE):
         raise ReadFailure("empty_code", "the file is empty")
+    program = _program(head)
+    if program is not None:
+        raise ReadFailure("unknown_format", f"not bytecode but {program}", hint=_PROGRAM_HINT)
     for magic, name in _OTHER_FILES.items():
         if head.startswith(magic):
             code = "archive" if name.endswith("archive") else "unknown_format"
@@ -65,6 +81,15 @@ def sniff(head: bytes, suffix: str) -> Sort:
     if suffix in TEXT_SUFFIXES:
         raise ReadFailure("not_utf8", f"not the UTF-8 text that the suffix {suffix} promises")
     return "binary"
+
+
+def _program(head: bytes) -> str | None:
+    """What a file of machine code is."""
+    if head.startswith(b"MZ"):
+        # Two bytes alone may be a code; the header that they announce is none.
+        start = int.from_bytes(head[_PE_PLACE : _PE_PLACE + 4], "little")
+        return "a Windows program" if head[start : start + 4] == b"PE\0\0" else None
+    return next((name for magic, name in _PROGRAMS.items() if head.startswith(magic)), None)
 
 
 def _has_control(data: bytes) -> bool:

@@ -24,11 +24,12 @@ GZIP_MAGIC = b"\x1f\x8b\x08"
 class ReadFailure(Exception):
     """An input cannot be read on; becomes the problem of that name."""
 
-    def __init__(self, code: str, message: str, cause: str | None = None) -> None:
+    def __init__(self, code: str, message: str, cause: str | None = None, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.cause = cause
+        self.hint = hint
 
 
 class _Decoder(Protocol):

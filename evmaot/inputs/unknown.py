@@ -17,6 +17,9 @@ from evmaot.inputs.source import Item
 
 _SOURCE_SUFFIXES = (".sol", ".vy", ".yul", ".fe", ".huff")
 _SOURCE = re.compile(r"^\s*(?:pragma solidity|# @version|# pragma version|// SPDX-License-Identifier)", re.MULTILINE)
+_NO_ANSWER = "where a node answered so: it knows no such account, or no such block"
+_SCALARS = {"null": _NO_ANSWER, "true": None, "false": None}
+"""JSON texts that look like words, with what to do about them."""
 _SHOWN_KEYS = 6
 
 
@@ -26,6 +29,8 @@ def read_unknown(value: object, context: Context) -> Iterator[Item]:
         yield context.problem("unknown_format", f"JSON of no known format: {_describe(value)}")
     elif plain_suffix(context.path) in _SOURCE_SUFFIXES or _SOURCE.search(value.text[:4096]):
         yield context.problem("source_code", "source text, not bytecode")
+    elif (scalar := value.text.strip()) in _SCALARS:
+        yield context.problem("unknown_format", f"JSON of no known format: {scalar}", hint=_SCALARS[scalar])
     elif context.from_directory:
         yield context.problem("unknown_format", "text that is neither hexadecimal nor assembly")
     else:

@@ -85,3 +85,20 @@ def test_a_deployment_runs_on_the_stored_template(cli: Cli, artifact: str) -> No
     data = cli("run", "0x" + deployed(7).hex(), "--json").document["data"]
     assert data["programs"] == {"stored": 1, "compiled": 0}
     assert data["output"] == "0x" + (7).to_bytes(32, "big").hex()
+
+
+def test_a_denied_deployment_that_no_input_has_is_told_and_denied_by_its_label(
+    cli: Cli, artifact: str, home: Path
+) -> None:
+    (home / "deny").write_text(hash_of(7) + "\n")
+    result = cli("build", artifact, "--opt", "fast", "--deny", "deny", "--dry-run")
+    assert "1 denied hash is of no code in the inputs" in result.err
+    assert (
+        "hint: the hash of a deployment is not that of a template that serves it: deny the contract's label"
+        in result.err
+    )
+    document = cli("build", artifact, "--opt", "fast", "--deny", "deny", "--dry-run", "--json").document
+    assert document["data"]["denied_unmatched"] == 1
+    (home / "deny").write_text("*Vault*\n")
+    result = cli("build", artifact, "--opt", "fast", "--deny", "deny")
+    assert "1 denied" in result.err and "denied hash" not in result.err

@@ -146,3 +146,9 @@ def test_code_that_lacks_what_deployment_writes_is_counted() -> None:
 def test_inputs_that_were_gathered_once_serve_several_builds() -> None:
     again = replace(request(dry_run=True), sources=gather(request(*SOURCES)))
     assert [len(build(again, None, tools=tools()).units) for _ in range(2)] == [4, 4]
+
+
+def test_denied_hashes_that_are_of_no_input_are_counted() -> None:
+    deny = DenyList(frozenset({keccak256(code(1)).hex(), "12" * 32, "34" * 32}))
+    found = gather(request(*SOURCES, deny=deny))
+    assert (found.denied_unmatched, found.denied) == (2, [code(1)])

@@ -90,7 +90,9 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     whatever its constructor wrote there. Where that can't be proved right, the code is compiled as the input has it. A
     deployment, given as its code, is not compiled where a template of the store or of the same inputs serves it.
 
-    A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels.
+    A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels. The hash of a deployment
+    denies a template only where the deployment is an input, too: a compiler's output does not tell which codes it will
+    be deployed as. The label denies it in any case.
     """
     from evmaot.cli import build_summary
     from evmaot.cli.build_care import check_pin, take_care

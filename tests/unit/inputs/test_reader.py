@@ -72,6 +72,8 @@ BAD_INPUTS: dict[str, tuple[str | bytes, str]] = {
     "zeros.json": (b'{"a"' + b"\0" * 100, "not_utf8"),
     "utf16.json": ('{"code": "0x00"}'.encode("utf-16"), "not_utf8"),
     "utf16.hex": (GOOD.encode("utf-16"), "not_utf8"),
+    "null.json": ("null\n", "unknown_format"),
+    "false": ("false", "unknown_format"),
     "program": (b"\x7fELF\x02\x01\x01" + b"\0" * 60, "unknown_format"),
     "archive.json.zst": (b"\x28\xb5\x2f\xfd\x04\x00", "unknown_format"),
     "package.tgz": (gzip.compress(tar_of(b"0x6000")), "archive"),
@@ -102,6 +104,31 @@ def test_bad_input_has_one_named_problem(file: str, tmp_path: Path) -> None:
     assert found.severity == PROBLEMS[name].severity
     assert found.subject.startswith(str(tmp_path / file))
     assert found.hint or found.cause or found.severity == "skip"
+
+
+def test_a_document_that_is_null_is_named_as_such(tmp_path: Path) -> None:
+    found = only_problem(read(tmp_path / "code.json", "null"))
+    assert found.message == "JSON of no known format: null"
+    assert "no such account" in (found.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x7fELF\2\1\1", "an ELF file"),
+        (b"\xcf\xfa\xed\xfe\7\0\0\1", "a Mach-O file"),
+        (b"MZ".ljust(60, b"\0") + b"\x40\0\0\0PE\0\0", "a Windows program"),
+        (b"\0asm\1\0\0\0", "a WebAssembly module"),
+    ],
+)
+def test_a_program_of_a_machine_is_named_and_gets_a_hint(tmp_path: Path, head: bytes, what: str) -> None:
+    found = only_problem(read(tmp_path / "program", head + bytes(100)))
+    assert (found.code, found.message) == ("unknown_format", f"not bytecode but {what}")
+    assert "give EVM bytecode" in (found.hint or "")
+
+
+def test_raw_code_that_begins_as_a_windows_program_does_is_code(tmp_path: Path) -> None:
+    assert names(read(tmp_path / "code", b"MZ" + bytes(100))) == ["4d5a" + "00" * 100]
 
 
 @pytest.mark.parametrize("file", BAD_INPUTS)
