@@ -25,8 +25,8 @@ from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, StoreIndex
 from evmaot.store.keys import Profile, unit_key
 from evmaot.store.manifest import Member
-from evmaot.store.negative import NegativeRecord
-from evmaot.store.usage import failure_paths, failure_records
+from evmaot.store.negative import NegativeRecord, record_paths
+from evmaot.store.usage import failure_records
 
 MAX_RECORDS_READ: Final = 10_000
 """Failure records that are searched for a code of which only the hash is known."""
@@ -267,7 +267,7 @@ def _failure(store: ArtifactDirectory, question: Question) -> NegativeRecord | N
     key = wanted_preimage(question)["key"]
     if key is not None:
         return store.failure(question.profile, key)
-    paths = islice(failure_paths(store.files, [question.profile.short]), MAX_RECORDS_READ)
+    paths = islice(record_paths(store.files, [question.profile.short]), MAX_RECORDS_READ)
     found = [record for _, record in failure_records(store.files, paths) if record.code_hash == question.code_hash]
     return max(found, key=lambda record: record.created, default=None)
 

@@ -90,12 +90,15 @@ def _difference(member: Member, right: Member, fields: Iterable[str]) -> WrongMe
 def _wrong_by_rules(member: Member, code: StoredCode | None, is_built: bool, decode: bool) -> WrongMember | None:
     """The rules digest covers the opcodes: if a fork gives it, both are right, or were computed of the same mistake."""
     unserved = [name for name in member.forks if not _serves(member, name)]
+    unknown = [name for name in unserved if name not in FORKS]
     if not unserved and not decode:
         return None
     if code is not None:
         opcodes = opcodes_of(code)
         if opcodes != member.opcodes:
             return WrongMember(member, "opcodes", _short(opcodes))
+    if unknown:
+        return WrongMember(member, "forks", f"without {', '.join(unknown)}, which this compiler does not know")
     if not unserved or not is_built:
         return None
     if len(unserved) < len(member.forks):

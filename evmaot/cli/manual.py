@@ -273,7 +273,8 @@ A single pack is refused, and the others are stored (exit 3; 4 where none is lef
   profile_mismatch, manifest_mismatch, manifest_REASON    its documents contradict each other
   elf_rule:RULE         its library breaks a rule for libraries; see evmaot-store(5)
   table_mismatch        its library does not hold what its manifest says
-  code_hash_mismatch    a code hash is not that of the bytecode that travels with it
+  code_hash_mismatch    a code hash or length is not that of the bytecode that travels with it
+  member_mismatch       neither are opcodes, rules digest or forks; or a fork is named that no version knows
   architecture:NAME     for a machine that this version of evmaot does not know
 
 What is right, but for another machine or version, is stored; ls and explain say why it is not loaded.
@@ -308,6 +309,8 @@ A secret key of minisign -G with a password asks for it on the terminal, or take
         "TERMS": """\
 Stale: made by another version of the compiler. The runtime passes such artifacts over unless it was told to take
 those of any version; evmaot build makes new ones beside them, and evmaot gc --stale removes them.
+
+Not used: libraries whose manifests this version cannot use, as those of a newer format; no other sum has them.
 
 Unreferenced: libraries that no manifest names, left by an interrupted process or by what was removed.
 

@@ -313,6 +313,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "failures": {"count": "count", "reasons": {"*": "count"}},
         "quarantine": _USAGE,
         "unreferenced": _USAGE,
+        "not_used": _USAGE,
         "left_over": _USAGE,
         "pins": ["text"],
         "disk": {"total_bytes": "bytes", "free_bytes": "bytes"},

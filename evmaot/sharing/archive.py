@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from evmaot.errors import UsageError
 from evmaot.sharing.contents import (
@@ -32,6 +33,13 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_LEVEL: Final = 10
 _MAX_WINDOW_BYTES: Final = 1 << 27
 _READ_BYTES: Final = 1 << 20
+_LONGEST_FRAME_HEADER_BYTES: Final = 18
+_BLOCK_HEADER_BYTES: Final = 3
+_CHECKSUM_BYTES: Final = 4
+_REPEATED_BYTE: Final = 1
+"""Type of a block that is one byte, however long what it stands for."""
+_MAX_BLOCKS: Final = 1 << 20
+"""128 KiB each: 128 GiB."""
 _WRONG_TYPES: Final = {
     tarfile.LNKTYPE: "a link", tarfile.SYMTYPE: "a symbolic link", tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a pipe", tarfile.DIRTYPE: "a directory",
@@ -169,6 +177,37 @@ def _unpacked(stream: BinaryIO) -> BinaryIO:
         import zstandard
     except ImportError as error:
         raise _no_zstd(error) from error
+    _require_one_frame(stream, zstandard)
     unpacker = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     reader: BinaryIO = unpacker.stream_reader(stream, read_size=_READ_BYTES, closefd=False)
     return reader
+
+
+def _require_one_frame(stream: BinaryIO, zstandard: Any) -> None:
+    """A reader stops at the end of a frame: what follows it would be seen by other tools, and not by this one.
+
+    The frame's blocks are walked through by their headers (RFC 8878, section 3.1.1), and nothing is unpacked.
+    """
+    start = stream.read(_LONGEST_FRAME_HEADER_BYTES)
+    try:
+        end = zstandard.frame_header_size(start)
+        has_checksum = zstandard.get_frame_parameters(start).has_checksum
+    except zstandard.ZstdError as error:
+        raise damaged(f"zstd: {error}", CONTENTS_NAME) from error
+    for _ in range(_MAX_BLOCKS):
+        stream.seek(end)
+        data = stream.read(_BLOCK_HEADER_BYTES)
+        if len(data) < _BLOCK_HEADER_BYTES:
+            raise damaged("it is cut off", CONTENTS_NAME)
+        header = int.from_bytes(data, "little")
+        is_last, kind, size_bytes = header & 1, header >> 1 & 3, header >> 3
+        end += _BLOCK_HEADER_BYTES + (1 if kind == _REPEATED_BYTE else size_bytes)
+        if is_last:
+            break
+    else:
+        raise damaged("it is cut into too many blocks", CONTENTS_NAME)
+    end += _CHECKSUM_BYTES if has_checksum else 0
+    size_bytes = stream.seek(0, os.SEEK_END)
+    if size_bytes != end:
+        raise damaged("it is cut off" if size_bytes < end else "something follows the compressed data", CONTENTS_NAME)
+    stream.seek(0)

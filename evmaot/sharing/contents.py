@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from evmaot.errors import CorruptionError
+from evmaot.errors import CorruptionError, UsageError
 from evmaot.json_text import parse_json
 from evmaot.store.codes import MAX_CODES_BYTES
 from evmaot.store.keys import MAX_PROFILE_BYTES, canonical_json
@@ -23,7 +23,10 @@ from evmaot.store.paths import DIGEST
 EXPORT_SCHEMA: Final = "evmaot.export/1"
 _FAMILY: Final = re.compile(r"evmaot\.export/[0-9]{1,6}")
 CONTENTS_NAME: Final = "index.json"
-MAX_CONTENTS_BYTES: Final = 256 << 20
+MAX_FILES: Final = 100_000
+"""Of packs with 256 contracts 8 million; a process can't load so many libraries as this allows."""
+MAX_CONTENTS_BYTES: Final = 24 << 20
+"""What so many rows take, and a fifth more: the list is in memory while it is read."""
 MAX_LIBRARY_BYTES: Final = 1 << 30
 """A library is one file in memory while it is judged."""
 
@@ -93,7 +96,13 @@ def damaged(cause: str, subject: str = CONTENTS_NAME) -> CorruptionError:
 
 
 def contents_document(contents: Contents) -> bytes:
-    """The bytes of `index.json`; the same contents give the same bytes."""
+    """The bytes of `index.json`; the same contents give the same bytes.  Raises UsageError ``export_too_large``."""
+    if len(contents.files) > MAX_FILES:
+        raise UsageError(
+            "export_too_large",
+            f"an export has at most {MAX_FILES:,} files, this one would have {len(contents.files):,}",
+            hint="merge small packs (evmaot gc --repack), or export profiles or patterns one after the other",
+        )
     rows = [{"name": file.name, "sha256": file.sha256, "size": file.size} for file in contents.files]
     return canonical_json({"schema": EXPORT_SCHEMA, "files": rows}) + b"\n"
 
@@ -116,6 +125,8 @@ def parse_contents(data: bytes) -> Contents:
     rows = document.get("files")
     if not isinstance(rows, list) or not rows:
         raise damaged("its list names no files")
+    if len(rows) > MAX_FILES:
+        raise damaged(f"its list names {len(rows):,} files, at most {MAX_FILES:,}")
     return _grouped([_file(row) for row in rows])
 
 

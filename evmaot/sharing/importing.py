@@ -2,28 +2,29 @@
 
 Job: judge each pack and publish it as a build does.  Invariants: nothing is published that was not hashed, parsed and
 judged by the ELF rules, and whose library does not itself say that it is of this profile and holds these members;
-profile and ABI stay what they are, so what this machine cannot load is stored and told, never run; a hash of bytecode
-is computed here where the bytecode is at hand; importing twice changes nothing; a store never loses members or forks.
+profile and ABI stay what they are, so what this machine cannot load is stored and told, never run; where the bytecode
+is at hand, hash and opcodes are computed here, and rules and forks where this compiler made it; importing twice
+changes nothing; a store never loses members or forks.
 Publication is the store's own, so an import that is killed leaves a store that verifies.
-May import: `evmaot.abi`, `evmaot.errors`, `evmaot.execution.hashing`, `evmaot.sharing`, `evmaot.store`.
+May import: `evmaot.abi`, `evmaot.errors`, `evmaot.members`, `evmaot.sharing`, `evmaot.store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from evmaot.abi.elf import MACHINES
 from evmaot.errors import EvmaotError, StoreError
-from evmaot.execution.hashing import keccak256
+from evmaot.members import wrong_members
 from evmaot.sharing.archive import ArchiveReader
 from evmaot.sharing.contents import ExportedFile, ExportedPack, form_of
 from evmaot.store.codes import StoredCode, unpack_codes
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.elf_rules import RULES, read_layout, table_of
 from evmaot.store.keys import Profile, parse_profile
-from evmaot.store.manifest import Member, PackManifest, parse, sorted_members
+from evmaot.store.manifest import PackManifest, parse, sorted_members
 from evmaot.store.publication import NewPack
 
 BATCH_BYTES: Final = 64 << 20
@@ -156,7 +157,7 @@ def judge(
     if (manifest.object.sha256, manifest.object.size) != (pack.object_sha256, len(library)):
         raise PackRefused("manifest_mismatch", "its manifest is of another library")
     _judge_library(library, manifest, profile)
-    found = () if codes is None else _judged_codes(codes, manifest.members)
+    found = _judged_codes(codes, manifest, profile)
     origin = replace(manifest.origin, kind=kind)
     return NewPack(library, replace(manifest, origin=origin), profile, codes=found)
 
@@ -178,20 +179,15 @@ def _judge_library(library: bytes, manifest: PackManifest, profile: Profile) -> 
             raise PackRefused("table_mismatch", f"its library has no code with the SHA-256 {member.code_sha256}")
 
 
-def _judged_codes(data: bytes, members: Iterable[Member]) -> tuple[StoredCode, ...]:
-    """The bytecode that travels, once every hash was computed again."""
+def _judged_codes(data: bytes | None, manifest: PackManifest, profile: Profile) -> tuple[StoredCode, ...]:
+    """The bytecode that travels, once all that it proves of the members was computed again."""
     try:
-        codes = unpack_codes(data)
+        codes = () if data is None else unpack_codes(data)
     except EvmaotError as error:
         raise PackRefused(error.reference, error.cause or error.message) from error
-    by_sha256 = {code.sha256: code for code in codes}
-    for member in members:
-        stored = by_sha256.get(member.code_sha256)
-        if stored is not None and (keccak256(stored.code).hex(), len(stored.code)) != (
-            member.code_hash,
-            member.length,
-        ):
-            raise PackRefused("code_hash_mismatch", f"the hash of {member.label!r} is not that of its bytecode")
+    for wrong in wrong_members(manifest, profile, codes, decode=True):
+        reason = "code_hash_mismatch" if wrong.field in ("code_hash", "length") else "member_mismatch"
+        raise PackRefused(reason, wrong.message)
     return codes
 
 

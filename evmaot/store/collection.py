@@ -13,19 +13,20 @@ library was read, where the file system keeps access times.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from evmaot.errors import BusyError, EvmaotError, StoreError
+from evmaot.errors import BusyError, EvmaotError, StoreError, TrustError
 from evmaot.json_text import parse_json
 from evmaot.store import removal
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import StoreFiles, translated
 from evmaot.store.index import Pack, StoreIndex
 from evmaot.store.keys import Profile, canonical_json
-from evmaot.store.paths import MANIFEST_NAME, PROFILE_ID, QUARANTINE_NAME
+from evmaot.store.negative import record_paths
+from evmaot.store.paths import QUARANTINE_NAME
 from evmaot.store.pins import pinned_members
 
 RECORD_SCHEMA: Final = "evmaot.collected/1"
@@ -281,24 +282,30 @@ def _removed(item: _Held, chosen: dict[Path, str]) -> Removed:
     return Removed(manifest.object.sha256, manifest.profile, len(manifest.members), item.size_bytes, reason)
 
 
+def _quarantines(files: StoreFiles) -> Iterator[tuple[Path, list[Path]]]:
+    """Directories in quarantine and their files; one that is not to be trusted, as a link, is left alone."""
+    for name in files.names(files.paths.quarantine):
+        directory = files.paths.quarantine / name
+        if QUARANTINE_NAME.fullmatch(name):
+            with contextlib.suppress(TrustError):
+                yield directory, [directory / item for item in files.names(directory)]
+
+
 def _quarantined_files(files: StoreFiles) -> list[Path]:
-    directory = files.paths.quarantine
-    names = [name for name in files.names(directory) if QUARANTINE_NAME.fullmatch(name)]
-    return [directory / name / item for name in names for item in files.names(directory / name)]
+    return [path for _, found in _quarantines(files) for path in found]
 
 
 def _empty_quarantine(files: StoreFiles, oldest_seconds: float, *, dry_run: bool) -> int:
     """Remove what was moved aside that long ago; answers its bytes."""
     freed = 0
     with translated("empty the quarantine", files.paths.quarantine):
-        for name in files.names(files.paths.quarantine):
-            directory = files.paths.quarantine / name
-            if QUARANTINE_NAME.fullmatch(name) is None or removal.age_seconds(files, directory) < oldest_seconds:
+        for directory, found in _quarantines(files):
+            if removal.age_seconds(files, directory) < oldest_seconds:
                 continue
-            for item in files.names(directory):
-                freed += removal.size_bytes(files, directory / item)
+            for path in found:
+                freed += removal.size_bytes(files, path)
                 if not dry_run:
-                    files.system.unlink(str(directory / item))
+                    files.system.unlink(str(path))
             if not dry_run:
                 files.system.rmdir(str(directory))
     return freed
@@ -308,14 +315,9 @@ def _forget(files: StoreFiles, oldest_seconds: float, *, dry_run: bool) -> int:
     """Forget failures that long ago; answers their number."""
     count = 0
     with translated("forget old failures", files.paths.negative):
-        for profile_id in files.names(files.paths.negative):
-            if PROFILE_ID.fullmatch(profile_id) is None:
-                continue
-            directory = files.paths.negative / profile_id
-            for name in files.names(directory):
-                path = directory / name
-                if MANIFEST_NAME.fullmatch(name) and removal.age_seconds(files, path) >= oldest_seconds:
-                    count += 1
-                    if not dry_run:
-                        files.system.unlink(str(path))
+        for path in record_paths(files):
+            if removal.age_seconds(files, path) >= oldest_seconds:
+                count += 1
+                if not dry_run:
+                    files.system.unlink(str(path))
     return count

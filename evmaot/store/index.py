@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -278,10 +278,20 @@ class IndexReader:
         except FileNotFoundError:
             return None  # removed since the directory was listed
         except (OSError, EvmaotError) as error:
-            refusals.append(self._refusal(path, error))
+            refusals.append(self._sized(path, self._refusal(path, error)))
             return None
         known[path] = (signature, manifest)
         return manifest
+
+    def _sized(self, path: Path, refusal: Finding) -> Finding:
+        """Where a newer version's pack is passed over, say what it takes: no sum of this version has it."""
+        if refusal.code != "format_newer":
+            return refusal
+        try:
+            size = self._files.system.lstat(str(self._files.paths.object(path.stem))).st_size
+        except OSError:
+            return refusal
+        return replace(refusal, message=f"{refusal.message}; its library has {size} bytes")
 
     def _refusal(self, path: Path, error: OSError | EvmaotError) -> Finding:
         if isinstance(error, EvmaotError):

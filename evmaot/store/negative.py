@@ -8,15 +8,17 @@ tighter limits does not count.  May import: `evmaot.errors`, `evmaot.json_text`,
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evmaot.errors import EvmaotError
+from evmaot.errors import EvmaotError, TrustError
 from evmaot.json_text import parse_json
 from evmaot.store.files import StoreFiles, translated
 from evmaot.store.keys import canonical_json
 from evmaot.store.manifest import clean_label
+from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
 
 NEGATIVE_SCHEMA: Final = "evmaot.negative/1"
 MAX_NEGATIVE_BYTES: Final = 64 * 1024
@@ -49,6 +51,23 @@ class NegativeRecord:
         limits = {"timeout_seconds": timeout_seconds, "memory_limit_bytes": memory_limit_bytes}
         name = LIMIT_OF_REASON.get(self.reason)
         return name is None or bool(limits[name] <= getattr(self, name))
+
+
+def record_paths(files: StoreFiles, profile_ids: Iterable[str] | None = None) -> Iterator[Path]:
+    """Documents of remembered failures, of all profiles or of some.  Raises TrustError and StoreError.
+
+    A profile's directory that is not to be trusted (a link, another user's) is passed over, as a record that can't be
+    read is: `verify` says so, and neither statistics nor the collector stop for it.
+    """
+    wanted = None if profile_ids is None else frozenset(profile_ids)
+    for profile_id in files.names(files.paths.negative):
+        if PROFILE_ID.fullmatch(profile_id) is None or (wanted is not None and profile_id not in wanted):
+            continue
+        directory = files.paths.negative / profile_id
+        with contextlib.suppress(TrustError):
+            for name in files.names(directory):
+                if MANIFEST_NAME.fullmatch(name) and DIGEST.fullmatch(name[:64]):
+                    yield directory / name
 
 
 def read_record(files: StoreFiles, profile_id: str, unit_key: str) -> NegativeRecord | None:

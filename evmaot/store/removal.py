@@ -18,7 +18,8 @@ from evmaot.errors import StoreError
 from evmaot.store.files import StoreFiles, translated
 from evmaot.store.index import Entry, MemberKey, Pack, StoreIndex
 from evmaot.store.manifest import Member, to_json
-from evmaot.store.paths import CODES_NAME, DIGEST, MANIFEST_NAME, OBJECT_NAME, PROFILE_ID, SHARD_NAME
+from evmaot.store.negative import record_paths
+from evmaot.store.paths import CODES_NAME, MANIFEST_NAME, OBJECT_NAME, PROFILE_ID, SHARD_NAME
 
 _TEMPORARY = re.compile(r"[0-9]+-[0-9a-f]{16}(\.so|\.json)?")
 
@@ -125,7 +126,7 @@ def apply_plan(
         freed = 0
         gone = {pack.manifest_path for pack in emptied}
         left = {pack.manifest.object.sha256 for pack in index.packs if pack.manifest_path not in gone}
-        referenced = left if dry_run else _referenced(files)
+        referenced = left if dry_run else referenced_libraries(files)
         for pack in emptied:
             if pack.manifest.object.sha256 not in referenced:
                 for path in (pack.object_path, files.paths.pack_codes(pack.manifest.object.sha256)):
@@ -155,7 +156,7 @@ def size_bytes(files: StoreFiles, path: Path) -> int:
         return 0
 
 
-def _referenced(files: StoreFiles) -> set[str]:
+def referenced_libraries(files: StoreFiles) -> set[str]:
     """SHA-256 of every library that has a manifest, readable or not: a doubtful one keeps its library."""
     found: set[str] = set()
     for profile_id in files.names(files.paths.profiles):
@@ -167,7 +168,7 @@ def _referenced(files: StoreFiles) -> set[str]:
 
 def unreferenced(files: StoreFiles) -> list[Path]:
     """Libraries, and bytecode of libraries, without a manifest.  Raises TrustError and StoreError."""
-    referenced = _referenced(files)
+    referenced = referenced_libraries(files)
     found = [*libraries(files), *_sharded(files, files.paths.codes, CODES_NAME)]
     return [path for path in found if path.stem not in referenced]
 
@@ -240,17 +241,13 @@ def clear_records(files: StoreFiles, profiles: tuple[str, ...], *, dry_run: bool
     """Forget the failures of some profiles (prefixes), or of all; answers their number.  Raises StoreError."""
     count = 0
     with translated("remove from the store", files.paths.negative):
-        for profile_id in files.names(files.paths.negative):
-            if PROFILE_ID.fullmatch(profile_id) is None:
-                continue
+        for path in record_paths(files):
+            profile_id = path.parent.name
             if profiles and not any(profile_id.startswith(wanted[: len(profile_id)]) for wanted in profiles):
                 continue
-            directory = files.paths.negative / profile_id
-            for name in files.names(directory):
-                if MANIFEST_NAME.fullmatch(name) and DIGEST.fullmatch(name[:64]):
-                    count += 1
-                    if not dry_run:
-                        _unlink(files, directory / name)
+            count += 1
+            if not dry_run:
+                _unlink(files, path)
     return count
 
 

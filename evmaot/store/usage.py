@@ -14,9 +14,8 @@ from typing import Final
 
 from evmaot.errors import EvmaotError
 from evmaot.store.files import StoreFiles
-from evmaot.store.negative import MAX_NEGATIVE_BYTES, NegativeRecord, parse_record
-from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
-from evmaot.store.removal import leftovers, libraries
+from evmaot.store.negative import MAX_NEGATIVE_BYTES, NegativeRecord, parse_record, record_paths
+from evmaot.store.removal import leftovers, libraries, referenced_libraries
 
 MAX_RECORDS_READ: Final = 1000
 """Failure records whose reasons are counted; what is beyond is only counted."""
@@ -42,6 +41,8 @@ class StoreUsage:
     """Directories in quarantine, and the size of what they hold."""
     unreferenced: Usage
     """Libraries that no manifest refers to."""
+    not_used: Usage
+    """Libraries whose manifests this version can't use: newer ones, or damaged."""
     left_over: Usage
     """Files of writers that were interrupted, or are still writing."""
     pins: tuple[str, ...]
@@ -53,8 +54,9 @@ def store_usage(files: StoreFiles, referenced: Iterable[str]) -> StoreUsage:
 
     Raises TrustError and StoreError.
     """
-    wanted = frozenset(referenced)
-    failures = list(failure_paths(files))
+    wanted, named = frozenset(referenced), referenced_libraries(files)
+    beside = [path for path in libraries(files) if path.stem not in wanted]
+    failures = list(record_paths(files))
     reasons = Counter(record.reason for _, record in failure_records(files, failures[:MAX_RECORDS_READ]))
     quarantined = [files.paths.quarantine / name for name in files.names(files.paths.quarantine)]
     inside = [folder / name for folder in quarantined for name in _names(files, folder)]
@@ -62,22 +64,11 @@ def store_usage(files: StoreFiles, referenced: Iterable[str]) -> StoreUsage:
         failures=len(failures),
         failure_reasons=dict(reasons.most_common()),
         quarantined=Usage(len(quarantined), _usage(files, inside).size_bytes),
-        unreferenced=_usage(files, (path for path in libraries(files) if path.stem not in wanted)),
+        unreferenced=_usage(files, (path for path in beside if path.stem not in named)),
+        not_used=_usage(files, (path for path in beside if path.stem in named)),
         left_over=_usage(files, leftovers(files)),
         pins=tuple(name[:-5] for name in files.names(files.paths.pins) if name.endswith(".json")),
     )
-
-
-def failure_paths(files: StoreFiles, profile_ids: Iterable[str] | None = None) -> Iterator[Path]:
-    """Documents of remembered failures, of all profiles or of some.  Raises TrustError and StoreError."""
-    wanted = None if profile_ids is None else frozenset(profile_ids)
-    for profile_id in files.names(files.paths.negative):
-        if PROFILE_ID.fullmatch(profile_id) is None or (wanted is not None and profile_id not in wanted):
-            continue
-        directory = files.paths.negative / profile_id
-        for name in files.names(directory):
-            if MANIFEST_NAME.fullmatch(name) and DIGEST.fullmatch(name[:64]):
-                yield directory / name
 
 
 def failure_records(files: StoreFiles, paths: Iterable[Path]) -> Iterator[tuple[Path, NegativeRecord]]:

@@ -22,8 +22,8 @@ from evmaot.store.elf_rules import MAX_SPAN_BYTES, read_layout, table_of
 from evmaot.store.files import StoreFiles
 from evmaot.store.findings import Finding, Severity
 from evmaot.store.index import Pack, StoreIndex
-from evmaot.store.negative import MAX_NEGATIVE_BYTES, parse_record
-from evmaot.store.paths import DIGEST, MANIFEST_NAME, PROFILE_ID
+from evmaot.store.negative import MAX_NEGATIVE_BYTES, parse_record, record_paths
+from evmaot.store.paths import PROFILE_ID
 from evmaot.store.pins import pin_findings
 from evmaot.store.removal import leftovers, unreferenced
 from evmaot.store.trust import trust_findings
@@ -163,16 +163,17 @@ def _pins(files: StoreFiles, index: StoreIndex) -> Iterator[Finding]:
 
 def _records(files: StoreFiles) -> Iterator[Finding]:
     for profile_id in files.names(files.paths.negative):
-        if PROFILE_ID.fullmatch(profile_id) is None:
-            continue
-        directory = files.paths.negative / profile_id
-        for name in files.names(directory):
-            if MANIFEST_NAME.fullmatch(name) is None or DIGEST.fullmatch(name[:64]) is None:
-                continue
-            try:
-                record = parse_record(files.read(directory / name, MAX_NEGATIVE_BYTES), name[:64])
-            except (OSError, EvmaotError):
-                record = None
-            if record is None:
-                message = "a remembered failure that can't be read; it counts as none"
-                yield Finding("negative_unusable", files.subject(directory / name), message, Severity.NOTE)
+        try:
+            if PROFILE_ID.fullmatch(profile_id):
+                files.trusted_directory(files.paths.negative / profile_id)
+        except EvmaotError as error:
+            subject = files.subject(files.paths.negative / profile_id)
+            yield Finding(error.reference, subject, error.cause or error.message)
+    for path in record_paths(files):
+        try:
+            record = parse_record(files.read(path, MAX_NEGATIVE_BYTES), path.stem)
+        except (OSError, EvmaotError):
+            record = None
+        if record is None:
+            message = "a remembered failure that can't be read; it counts as none"
+            yield Finding("negative_unusable", files.subject(path), message, Severity.NOTE)

@@ -248,6 +248,22 @@ def _other_hash(profile: Profile, manifest: PackManifest, library: bytes, codes:
     return profile, replace(manifest, members=members), library, codes
 
 
+def _other_opcodes(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
+    members = (manifest.members[0]._replace(opcodes=f"{1:064x}"), *manifest.members[1:])
+    return profile, replace(manifest, members=members), library, codes
+
+
+def _unknown_fork(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
+    first = manifest.members[0]
+    members = (first._replace(forks=(*first.forks, "nosuch")), *manifest.members[1:])
+    return profile, replace(manifest, members=members, origin=replace(manifest.origin, kind="import")), library, codes
+
+
+def _other_fork(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
+    members = tuple(member._replace(forks=("frontier", "osaka")) for member in manifest.members)
+    return profile, replace(manifest, members=members), library, codes
+
+
 def _other_size(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
     return profile, replace(manifest, object=replace(manifest.object, size=5)), library, codes
 
@@ -265,6 +281,9 @@ def _no_codes(profile: Profile, manifest: PackManifest, library: bytes, codes: b
         (_unknown_machine, "architecture:riscv64"),
         (_other_rules, "table_mismatch"),
         (_other_hash, "code_hash_mismatch"),
+        (_other_opcodes, "member_mismatch"),
+        (_unknown_fork, "member_mismatch"),
+        (_other_fork, "member_mismatch"),
         (_other_size, "manifest_mismatch"),
         (_no_codes, "codes_damaged"),
     ],

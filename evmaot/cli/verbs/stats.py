@@ -156,6 +156,7 @@ def _beside(usage: StoreUsage) -> dict[str, Any]:
         "failures": {"count": usage.failures, "reasons": dict(usage.failure_reasons)},
         "quarantine": data(usage.quarantined),
         "unreferenced": data(usage.unreferenced),
+        "not_used": data(usage.not_used),
         "left_over": data(usage.left_over),
         "pins": list(usage.pins),
     }
@@ -243,7 +244,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("last gc", data["last_gc"] or "never"),
         ("quarantine", _amount(data["quarantine"]["count"], "pack", data["quarantine"]["size_bytes"])),
     ]
-    for name, noun in (("unreferenced", "library"), ("left_over", "file")):
+    for name, noun in (("not_used", "library"), ("unreferenced", "library"), ("left_over", "file")):
         if data[name]["count"]:
             plural = "libraries" if noun == "library" else ""
             rows.append((name.replace("_", " "), _amount(data[name]["count"], noun, data[name]["size_bytes"], plural)))

@@ -8,9 +8,10 @@ import tarfile
 from collections.abc import Callable
 
 import pytest
+import zstandard
 
 from evmaot.errors import CorruptionError, UsageError
-from evmaot.sharing import archive
+from evmaot.sharing import archive, contents
 from evmaot.sharing.archive import ArchiveReader, write_archive
 from evmaot.sharing.contents import (
     Contents,
@@ -63,6 +64,48 @@ def test_other_programs_read_the_tar() -> None:
     with tarfile.open(fileobj=io.BytesIO(written())) as tar:
         assert tar.getnames() == ["index.json", *(item.name for item in CONTENTS.files)]
         assert {(entry.mtime, entry.uid, entry.mode, entry.type) for entry in tar} == {(0, 0, 0o644, tarfile.REGTYPE)}
+
+
+ZSTD_TAILS: dict[str, Callable[[], bytes]] = {
+    "another frame": lambda: written(zstd=True),
+    "an empty frame": lambda: zstandard.ZstdCompressor().compress(b""),
+    "a frame to skip": lambda: bytes.fromhex("502a4d1804000000") + b"note",
+    "a byte": lambda: b"x",
+}
+
+
+@pytest.mark.parametrize("tail", ZSTD_TAILS)
+def test_nothing_hides_behind_the_compressed_data(tail: str) -> None:
+    """A decompressor stops at the end of its frame: what follows was read by other tools alone."""
+    with pytest.raises(CorruptionError) as caught:
+        read(written(zstd=True) + ZSTD_TAILS[tail]())
+    assert caught.value.reference == "export_damaged"
+    assert "something follows" in str(caught.value.cause)
+
+
+def test_every_cut_of_compressed_data_is_damage() -> None:
+    data = written(zstd=True)
+    for length in range(len(data)):
+        with pytest.raises(CorruptionError):
+            read(data[:length])
+
+
+def test_data_in_very_many_blocks_is_not_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_MAX_BLOCKS", 1)
+    blocks = bytes.fromhex("28b52ffd2000") + 3 * bytes.fromhex("000000") + bytes.fromhex("010000")
+    with pytest.raises(CorruptionError):
+        read(blocks)
+
+
+def test_a_list_has_so_many_files_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = written()
+    monkeypatch.setattr(contents, "MAX_FILES", len(CONTENTS.files) - 1)
+    with pytest.raises(CorruptionError) as caught:
+        read(data)
+    assert "at most 3" in str(caught.value.cause)
+    with pytest.raises(UsageError) as refused:
+        written()
+    assert (refused.value.reference, "--repack" in str(refused.value.hint)) == ("export_too_large", True)
 
 
 def test_every_cut_is_damage() -> None:

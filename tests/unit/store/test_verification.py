@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from evmaot.errors import UsageError
+from evmaot.store.collection import Limits, collect
 from evmaot.store.directory import ArtifactDirectory
-from tests.support.store_samples import errors, open_store, pack, profile, sha, tree
+from evmaot.store.negative import NegativeRecord
+from evmaot.store.removal import Selector
+from evmaot.store.usage import Usage, store_usage
+from tests.support.store_samples import QuickSystem, errors, open_store, pack, profile, sha, tree
 
 
 @pytest.fixture
@@ -97,6 +101,42 @@ def test_a_manifest_of_a_newer_version_is_no_damage(store: ArtifactDirectory) ->
     findings = store.verify("hash")
     assert [finding.code for finding in findings] == ["format_newer"]
     assert errors(findings) == []
+
+
+def test_what_a_newer_version_keeps_is_counted_though_not_used(store: ArtifactDirectory) -> None:
+    """It was in no sum: neither in use, nor, for a manifest names it, unreferenced."""
+    newer, rest = store.packs()
+    newer.manifest_path.write_bytes(newer.manifest_path.read_bytes().replace(b"evmaot.pack/1", b"evmaot.pack/9"))
+    size_bytes = newer.object_path.stat().st_size
+    usage = store_usage(store.files, [rest.manifest.object.sha256])
+    assert (usage.not_used, usage.unreferenced) == (Usage(1, size_bytes), Usage(0, 0))
+    (refusal,) = store.index().refusals
+    assert refusal.message.endswith(f"its library has {size_bytes} bytes")
+
+
+class Later(QuickSystem):
+    def now_seconds(self) -> float:
+        return super().now_seconds() + 7200
+
+
+def test_a_link_among_remembered_failures_stops_nothing(store: ArtifactDirectory, tmp_path: Path) -> None:
+    """A memory that can't be trusted is none; only `verify` minds."""
+    store.remember_failure(profile(), NegativeRecord(sha("u"), sha("c"), 1, sha("r"), "x", "why", "m", 1.0, 1))
+    outside = tmp_path / "outside"
+    (outside / "0123456789abcdef").mkdir(parents=True)
+    planted = outside / "0123456789abcdef" / f"{sha('other')}.json"
+    planted.write_bytes(b"{}")
+    (store.paths.negative / "0123456789abcdef").symlink_to(outside / "0123456789abcdef")
+    stamp = store.paths.quarantined("20260101T000000Z", sha("q"))
+    stamp.symlink_to(outside)
+    assert store_usage(store.files, ()).failures == 1
+    later, old = open_store(store.paths.root, system=Later()), Limits(max_age_seconds=0.0)
+    assert collect(later, old, dry_run=True).records_removed == 1
+    assert collect(later, old).records_removed == 1
+    store.remember_failure(profile(), NegativeRecord(sha("u"), sha("c"), 1, sha("r"), "x", "why", "m", 1.0, 1))
+    assert store.clear(Selector(everything=True)).records_removed == 1
+    assert planted.exists()
+    assert [finding.code for finding in errors(store.verify("meta"))] == ["store_untrusted"]
 
 
 def test_a_member_that_is_there_twice_is_noted(store: ArtifactDirectory) -> None:
