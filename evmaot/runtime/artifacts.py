@@ -177,3 +177,11 @@ class TemplateStore(Protocol):
 
     def find_for(self, code_hash: bytes, code: bytes) -> Sequence[StoredArtifact]:
         """What `find` answers, and the templates that the code is made of."""
+
+
+@runtime_checkable
+class WatchedStore(Protocol):
+    """A store that tells cheaply whether its packs are still those that were listed."""
+
+    def pack_names(self) -> frozenset[tuple[str, ...]]:
+        """Names of all packs, as of now."""

@@ -30,7 +30,7 @@ Place: TypeAlias = "int | tuple[int, str]"
 class LibraryRecord:
     """A library of a store and what became of it."""
 
-    __slots__ = ("loaded", "matched", "programs", "rank", "refused", "source")
+    __slots__ = ("is_gone", "loaded", "matched", "programs", "rank", "refused", "source")
 
     def __init__(self, source: ArtifactLibrary, order: int) -> None:
         self.source = source
@@ -38,6 +38,8 @@ class LibraryRecord:
         self.rank = (*profile_rank(source.profile.profile), order)
         self.loaded: LoadedLibrary | None = None
         self.refused = False
+        self.is_gone = False
+        """Whether it was refused because its file is not there: another pack may have taken its place."""
         self.programs: dict[int, CompiledProgram] = {}
         """By slot, made at the first look-up: forks of equal rules get one object."""
         self.matched: WeakValueDictionary[tuple[int, str], CompiledProgram] = WeakValueDictionary()

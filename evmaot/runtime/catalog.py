@@ -117,6 +117,15 @@ class Catalogue:
             self.add(Inventory([library for key, library in libraries.items() if key not in self._known]))
             return [self._known[key] for key in libraries if key in self._known]
 
+    def add_again(self, inventory: Inventory) -> None:
+        """Index what is in a store now: what is new, and what had gone and is back.  Refusals were told before."""
+        with self.lock:
+            for source in inventory.libraries:
+                record = self._known.get(source.identity)
+                if record is not None and record.is_gone:
+                    record.refused = record.is_gone = False
+            self.add(Inventory(inventory.libraries))
+
     def _add_members(self, record: LibraryRecord) -> None:
         duplicates = 0
         rank, known, members = record.rank, self._by_code_hash, record.source.members
@@ -218,7 +227,7 @@ class Catalogue:
                 try:
                     record.loaded = record.source.load(self._mapping)
                 except EvmaotError as error:
-                    record.refused = True
+                    record.refused, record.is_gone = True, error.reference == "object_missing"
                     self.skip(error.reference, record.source.subject, error.cause or error.message)
                 except Exception as error:
                     # Memory is short, or the store is somebody's own: it costs this library and nothing else.
@@ -251,7 +260,8 @@ def _rank_of(candidate: Candidate) -> tuple[int, int, int]:
 
 def _is_duplicate(one: Candidate, other: Candidate) -> bool:
     return (
-        one.rank[:2] == other.rank[:2]
+        not one.record.is_gone
+        and one.rank[:2] == other.rank[:2]
         and one.member.rules == other.member.rules
         and one.member.code_sha256 == other.member.code_sha256
     )

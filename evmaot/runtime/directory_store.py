@@ -26,6 +26,7 @@ from evmaot.store.index import Entry, Pack, StoreIndex
 from evmaot.store.keys import StoredProfile
 from evmaot.store.locks import UnitLocks
 from evmaot.store.manifest import Member
+from evmaot.store.paths import PROFILE_ID
 
 LOCK_TIMEOUT_SECONDS: Final = 5.0
 """How long opening a store waits for one that removes from it; then BusyError."""
@@ -106,6 +107,12 @@ class DirectoryStore:
         root = directory.paths.root
         refusals = [replace(finding, subject=str(root / finding.subject)) for finding in index.refusals]
         return Inventory([PackLibrary(directory.files, pack) for pack in index.packs], refusals)
+
+    def pack_names(self) -> frozenset[tuple[str, ...]]:
+        """Profile and name of every manifest, none of which is read.  Raises StoreError, TrustError."""
+        files = self._directory().files
+        profiles = [name for name in files.names(files.paths.profiles) if PROFILE_ID.fullmatch(name)]
+        return frozenset((short, name) for short in profiles for name in files.names(files.paths.packs(short)))
 
     def find(self, code_hash: bytes) -> Sequence[StoredArtifact]:
         """Artifacts of a code hash; manifests that did not change are not read again."""

@@ -78,7 +78,12 @@ def load_pack(files: StoreFiles, pack: Pack, mapping: LibraryMapping) -> LoadedL
                     library.close()
                     raise _refused("hash_mismatch", pack, cause="the file was replaced while it was loaded")
     except FileNotFoundError as error:
-        raise _refused("object_missing", pack, cause="the manifest's library is not there") from error
+        raise _gone(pack) from error
+    except LoadError as error:
+        # The dynamic loader opens the path anew: it may have gone since it was hashed.
+        if error.reference == "dlopen_failed" and not os.path.lexists(path):
+            raise _gone(pack) from error
+        raise
     except OSError as error:
         raise _refused("unreadable", pack, cause=error.strerror or str(error)) from error
     mismatch = _table_mismatch(library, pack)
@@ -112,6 +117,10 @@ def _table_mismatch(library: LoadedLibrary, pack: Pack) -> str | None:
             return f"the library has no entry for the code with SHA-256 {member.code_sha256}"
     # More entries than members are right: deleting a member rewrites the manifest alone.
     return None
+
+
+def _gone(pack: Pack) -> LoadError:
+    return _refused("object_missing", pack, cause="the manifest's library is not there")
 
 
 def _refused(reason: str, pack: Pack, *, cause: str) -> LoadError:

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from evmaot.errors import EvmaotError, TrustError, UsageError
 from evmaot.evm.forks import FORKS, fork_named
 from evmaot.runtime import templates
-from evmaot.runtime.artifacts import ArtifactStore
+from evmaot.runtime.artifacts import ArtifactStore, WatchedStore
 from evmaot.runtime.catalog import Catalogue
 from evmaot.runtime.directory_store import DirectoryStore
 from evmaot.runtime.lookup import Compiled, Interpret, InterpretReason, LookupDecision, LookupRequest, is_eligible
@@ -94,6 +94,24 @@ def index_store(catalogue: Catalogue, store: ArtifactStore, *, subject: str, lim
     return True
 
 
+def _names_of(store: WatchedStore) -> frozenset[tuple[str, ...]]:
+    try:
+        return store.pack_names()
+    except EvmaotError as error:
+        # As long as that is so, nothing changes.
+        return frozenset({(error.reference,)})
+
+
+def _add_again(catalogue: Catalogue, store: WatchedStore) -> bool:
+    assert isinstance(store, ArtifactStore)
+    try:
+        catalogue.add_again(store.load_all())
+    except EvmaotError as error:
+        catalogue.skip(error.reference, repr(store), error.cause or error.message)
+        return False
+    return True
+
+
 class ResidentPrograms:
     """Compiled programs of one or several stores.
 
@@ -108,6 +126,10 @@ class ResidentPrograms:
         self._verified: dict[tuple[bytes, str], CompiledProgram] = {}
         # Of these, how many are of templates: there is no end of codes that one serves.
         self._matches = 0
+        self._watched: list[tuple[WatchedStore, frozenset[tuple[str, ...]]]] = []
+        """Stores that can say which packs they have, and those that they had when they were read."""
+        self._readings = 0
+        """How often stores were read again."""
         self._stores = 0
         self._seconds = 0.0
 
@@ -142,7 +164,7 @@ class ResidentPrograms:
         if not isinstance(code_hash, bytes) or len(code_hash) != 32:
             context = {"code_hash": repr(code_hash)[:80]}
             raise UsageError("bad_code_hash", "a code hash is 32 bytes", context=context)
-        catalogue = self._catalogue
+        catalogue, is_gone, readings = self._catalogue, False, self._readings
         for candidate in catalogue.serving(code_hash, fork, code):
             program = catalogue.program(candidate)
             if program is None and catalogue.load(candidate.record) is not None:
@@ -155,7 +177,27 @@ class ResidentPrograms:
                 if code is not None:
                     self._verified[key] = program
                 return program
+            is_gone = is_gone or candidate.record.is_gone
+        # A store is read again once for each change of its packs, by this thread or by another meanwhile.
+        if is_gone and (self._readings != readings or self._look_again()):
+            return self._find(code_hash, fork_name, code)
         return None
+
+    def _look_again(self) -> bool:
+        """Read the stores that have other packs than when they were read; whether there was one.
+
+        A collector may have merged the pack that a look-up needs into another (`gc --repack`).  This takes no lock of
+        the store and never fails: what goes while it is read is a miss.
+        """
+        changed = False
+        with self._catalogue.lock:
+            for at, (store, known) in enumerate(self._watched):
+                names = _names_of(store)
+                if names != known:
+                    self._watched[at] = store, names
+                    changed = _add_again(self._catalogue, store) or changed
+            self._readings += changed
+        return changed
 
     def _make_room(self) -> None:
         """Forget everything where too many codes of templates are remembered; it is found again when asked for."""
@@ -175,6 +217,9 @@ class ResidentPrograms:
         limit_bytes = None if preload is Preload.EAGER else 0
         start = time.perf_counter()
         with self._catalogue.lock:
+            if isinstance(opened, WatchedStore):
+                # Before it is read: what changes in between is read again.
+                self._watched.append((opened, _names_of(opened)))
             try:
                 self._stores += index_store(self._catalogue, opened, subject=str(store), limit_bytes=limit_bytes)
             finally:
