@@ -69,7 +69,7 @@ class Plan:
     misses: list[Unit]
     """Of these, what has to be compiled; in the same order."""
     distinct_codes: int
-    """Codes and templates that the inputs come to."""
+    """Codes and templates that the inputs come to: what may be a template for one fork is perhaps none for another."""
 
 
 def check_request(request: BuildRequest) -> None:
@@ -113,7 +113,7 @@ def make_plan(
             pass
         else:
             misses.append(unit)
-    return Plan(inputs, units, misses, len(tasks))
+    return Plan(inputs, units, misses, len({unit.code.sha256 for unit in units}))
 
 
 @dataclass(slots=True)

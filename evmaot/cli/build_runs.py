@@ -26,13 +26,16 @@ from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.config import Settings
 from evmaot.errors import UsageError
 from evmaot.evm.forks import forks_selected
+from evmaot.inputs.context import RunConstructor
 from evmaot.inputs.deny import read_deny_list
 from evmaot.inputs.reader import read_inputs
 from evmaot.inputs.source import Item
 from evmaot.target import target_named
+from evmaot.worker_process import WorkerLimits
 
 if TYPE_CHECKING:
     from evmaot.cluster import Cluster
+    from evmaot.constructors import Constructors
     from evmaot.store.directory import ArtifactDirectory
 
 
@@ -48,6 +51,7 @@ class BuildOptions:
     limit: int | None
     deny: Path | None
     strip_metadata: bool
+    from_init: bool
     dry_run: bool
     print_keys: bool
     check: bool
@@ -79,15 +83,18 @@ def run_builds(
     `evmaot.build.build` raises.
     """
     settings = invocation.settings
-    items = _items(invocation, chosen)
     # Two names may be of the same machine.
     profiles = dict.fromkeys(
         CompileOptions(Tier(tier), target_named(target))
         for tier, target in itertools.product(settings.tiers, settings.targets)
     )
     layers = open_layers(invocation)
-    with _cluster(settings, chosen) as cluster, display(invocation.output) as show:
-        request = _request(invocation, chosen, counting(items, show))
+    with (
+        _cluster(settings, chosen) as cluster,
+        _constructors(settings, chosen) as run_constructor,
+        display(invocation.output) as show,
+    ):
+        request = _request(invocation, chosen, counting(_items(invocation, chosen, run_constructor), show))
         if cluster is not None:
             request = replace(request, jobs=settings.jobs or cluster.threads)
         start = time.perf_counter()
@@ -114,14 +121,24 @@ def _cluster(settings: Settings, chosen: BuildOptions) -> contextlib.AbstractCon
     return connected(settings.scheduler)
 
 
-def _items(invocation: Invocation, chosen: BuildOptions) -> Iterator[Item]:
+def _constructors(settings: Settings, chosen: BuildOptions) -> contextlib.AbstractContextManager[Constructors | None]:
+    """What runs constructors where that was asked for, under the last of the forks."""
+    if not chosen.from_init:
+        return contextlib.nullcontext()
+    from evmaot.constructors import Constructors
+
+    fork = forks_selected(",".join(settings.forks))[-1].name
+    return Constructors(fork, WorkerLimits(settings.timeout_seconds, settings.memory_limit_bytes))
+
+
+def _items(invocation: Invocation, chosen: BuildOptions, run_constructor: RunConstructor | None) -> Iterator[Item]:
     """What the inputs hold; the configuration's inputs where the command names none."""
     settings = invocation.settings
     names = chosen.inputs or (() if chosen.addresses else settings.inputs)
     if not names and not chosen.addresses:
         hint = "evmaot build --fork osaka out/ (or list build.inputs in evmaot.toml)"
         raise UsageError("no_input", "there is nothing to build", hint=hint)
-    items = read_inputs(names, format=settings.input_format, allow_unlinked=True)
+    items = read_inputs(names, format=settings.input_format, allow_unlinked=True, run_constructor=run_constructor)
     if not chosen.addresses:
         return items
     live = node_contracts(settings, chosen.addresses, chosen.block, follow_proxies=chosen.follow_proxies)

@@ -20,10 +20,13 @@ from evmaot.cli.listing import fork_ranges, target_name
 from evmaot.cli.output import Column, counted, human_seconds, human_size
 from evmaot.cli.output import document as envelope
 from evmaot.errors import CompileError, EvmaotError, InputError
+from evmaot.inputs.problems import PROBLEMS
 from evmaot.inputs.source import Problem
 
 MOST_FAILURES = 20
 """Failures told in full; the rest is counted by reason."""
+_HINTED = frozenset({"init_code_only", "constructor_failed"})
+"""What is skipped in a directory, and could be built if something were done."""
 MOST_SKIPPED = 3
 """Of what was left out, told in full where there was nothing else in the inputs."""
 
@@ -238,6 +241,8 @@ def _skipped(invocation: Invocation, report: BuildReport) -> None:
     reasons.update({code: number for code, number in report.problems_omitted.items() if code in reasons})
     text = ", ".join(f"{number:,} {code}" for code, number in reasons.most_common())
     output.say(f"skipped {reasons.total():,}: {text}")
+    for code in sorted(_HINTED & reasons.keys()) if not is_all else ():
+        output.say(f"hint: {PROBLEMS[code].hint}")
     for index, item in enumerate(skipped):
         text = f"skipped: {item.message} ({item.subject}) [{item.code}]"
         if is_all and index < MOST_SKIPPED:

@@ -7,12 +7,12 @@ a format turns it into a problem.  May import: inputs.source, inputs.problems.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from evmaot.inputs.problems import make_problem
-from evmaot.inputs.source import InputLimits, Problem, Severity
+from evmaot.inputs.source import Hole, InputLimits, Problem, Severity
 
 Json = Mapping[str, Any]
 """A JSON object, as `json` reads it."""
@@ -20,6 +20,26 @@ Json = Mapping[str, Any]
 
 class ShapeError(Exception):
     """A document lacks what its format demands; the text says what."""
+
+
+class ConstructorFailed(Exception):
+    """An init code deploys nothing; the text says why."""
+
+    def __init__(self, message: str, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Deployed(NamedTuple):
+    """What an init code deploys."""
+
+    code: bytes
+    holes: tuple[Hole, ...]
+    """Where each deployment has its own bytes."""
+
+
+RunConstructor: TypeAlias = Callable[[bytes], Deployed]
+"""Runs an init code without arguments.  Raises ConstructorFailed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,8 @@ class Context:
     """Whether the file was found in a directory, not named by the user."""
     keys: tuple[str, ...] = ()
     """The place inside, from outside to inside."""
+    run_constructor: RunConstructor | None = None
+    """How code is had that only a constructor returns; None: it is not."""
 
     @property
     def origin(self) -> str:
@@ -49,7 +71,9 @@ class Context:
     def at(self, *keys: str) -> Context:
         """The context of a place further inside."""
         # Called for each record of a dump; dataclasses.replace takes five times as long.
-        return Context(self.path, self.limits, self.allow_unlinked, self.from_directory, (*self.keys, *keys))
+        return Context(
+            self.path, self.limits, self.allow_unlinked, self.from_directory, (*self.keys, *keys), self.run_constructor
+        )
 
     def problem(
         self,

@@ -73,7 +73,14 @@ PROBLEMS: Mapping[str, ProblemRow] = {
     "eof_code": ProblemRow(_ERROR, "compile for the legacy EVM: no fork runs the EVM object format"),
     "invalid_ef_code": ProblemRow(_ERROR, "code that begins with 0xEF cannot be deployed since EIP-3541"),
     "runtime_code_missing": ProblemRow(_ERROR, "ask the compiler for the runtime code (evm.deployedBytecode)"),
-    "init_code_only": ProblemRow(_ERROR, "give an artifact with the runtime code, or fetch the deployed code", _SKIP),
+    "init_code_only": ProblemRow(
+        _ERROR,
+        "give an artifact with the runtime code, fetch the deployed code, or run it: evmaot build --from-init",
+        _SKIP,
+    ),
+    "constructor_failed": ProblemRow(
+        _ERROR, "give an artifact with the runtime code, or fetch the deployed code", _SKIP
+    ),
     "no_runtime_code": ProblemRow(_SKIP),
     "no_code": ProblemRow(_SKIP),
     "denied": ProblemRow(_SKIP, "take it off the list of --deny"),

@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import BinaryIO
 
-from evmaot.inputs.context import Context, ShapeError
+from evmaot.inputs.context import Context, RunConstructor, ShapeError
 from evmaot.inputs.documents import read_documents
 from evmaot.inputs.formats.base import Format
 from evmaot.inputs.formats.rpc import unwrap
@@ -31,31 +32,33 @@ def read_inputs(
     stdin: BinaryIO | None = None,
     limits: InputLimits | None = None,
     allow_unlinked: bool = False,
+    run_constructor: RunConstructor | None = None,
 ) -> Iterator[Item]:
     """The contracts of all inputs, and a problem for each thing that yields none.
 
     An input is a path, a directory, `-` (`stdin`, by default the process's), or `@list`, a file with
     one input per line.  `format`: a name of `registry.FORMATS` to take every document as that.
-    `allow_unlinked`: codes with unlinked libraries are contracts with holes, not problems.
+    `allow_unlinked`: codes with unlinked libraries are contracts with holes, not problems.  `run_constructor`: what is
+    init code alone is run, and what it deploys is the contract.
     Duplicates are not dropped.  UsageError("unknown_format_name"), at once.
     """
     forced = None if format in (None, AUTOMATIC) else find_format(format)
-    return _read_all(inputs, forced, stdin, limits or InputLimits(), allow_unlinked)
+    base = Context("", limits or InputLimits(), allow_unlinked, run_constructor=run_constructor)
+    return _read_all(inputs, forced, stdin, base)
 
 
 def _read_all(
     inputs: Sequence[str | os.PathLike[str]],
     forced: Format | None,
     stdin: BinaryIO | None,
-    limits: InputLimits,
-    allow_unlinked: bool,
+    base: Context,
 ) -> Iterator[Item]:
     stdin_used = False
-    for found in find_files(inputs, limits):
+    for found in find_files(inputs, base.limits):
         if isinstance(found, Problem):
             yield found
             continue
-        context = Context(found.path, limits, allow_unlinked, found.from_directory)
+        context = replace(base, path=found.path, from_directory=found.from_directory)
         if found.is_stdin:
             if stdin_used:
                 yield context.problem("stdin_used_twice", "standard input was read already")

@@ -238,7 +238,7 @@ def test_the_linkers_of_the_configuration_are_those_of_the_compiler() -> None:
 def test_exit_codes_of_a_report() -> None:
     report = build_report.BuildReport("p")
     request = build_report.BuildRequest((), forks_selected("osaka"))
-    flags = (False,) * 5
+    flags = (False,) * 6
     options = BuildOptions((), (), "latest", False, False, None, None, *flags, None, None, False)
 
     def code(received: Sequence[int] = (), **changes: Any) -> int:

@@ -102,3 +102,37 @@ def test_a_denied_deployment_that_no_input_has_is_told_and_denied_by_its_label(
     (home / "deny").write_text("*Vault*\n")
     result = cli("build", artifact, "--opt", "fast", "--deny", "deny")
     assert "1 denied" in result.err and "denied hash" not in result.err
+
+
+@pytest.fixture
+def only_init(home: Path) -> Path:
+    """A directory with a contract that has its deployer in an immutable, one that needs arguments, and a plain code."""
+    runtime = deployed(0)
+    init = asm(f"PUSH2={len(runtime)} PUSH2=19 0 CODECOPY CALLER 1 MSTORE PUSH2={len(runtime)} 0 RETURN") + runtime
+    (home / "out").mkdir()
+    arguments = [{"type": "constructor", "inputs": [{"type": "address"}]}]
+    for name, abi in (("Owned", []), ("Needy", arguments)):
+        document = {"contractName": name, "abi": abi, "bytecode": "0x" + init.hex()}
+        (home / "out" / f"{name}.json").write_text(json.dumps(document))
+    (home / "out" / "plain.hex").write_text("0x6001600201")
+    return home / "out"
+
+
+def test_init_code_alone_is_left_out_with_a_hint_and_fails_no_build_of_a_directory(cli: Cli, only_init: Path) -> None:
+    result = cli("build", only_init, "--opt", "fast", "--dry-run")
+    assert result.code == 0
+    assert "skipped 2: 2 init_code_only" in result.err
+    assert "evmaot build --from-init" in result.err
+    assert cli("build", only_init / "Owned.json", "--opt", "fast", "--dry-run").code == 3
+
+
+def test_a_constructor_that_is_run_gives_the_template_of_every_deployment(
+    cli: Cli, only_init: Path, deployments: str
+) -> None:
+    document = cli("build", only_init, "--opt", "fast", "--from-init", "--json").document
+    units = {unit["label"]: (unit["status"], unit["holes"]) for unit in document["data"]["units"]}
+    assert units == {"Owned": ("compiled", [[1, 32]]), "plain.hex": ("compiled", [])}
+    assert [(problem["code"], problem["message"]) for problem in document["problems"]] == [
+        ("constructor_failed", "Needy: the constructor takes 1 argument")
+    ]
+    assert cli("build", deployments, "--opt", "fast", "--check").code == 0

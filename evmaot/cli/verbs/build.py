@@ -61,6 +61,7 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the N most frequent codes.")
 @click.option("--deny", type=click.Path(path_type=Path), metavar="FILE", help="Not these hashes, addresses, labels.")
 @click.option("--strip-metadata", is_flag=True, help="One artifact where only metadata at the end differs.")
+@click.option("--from-init", is_flag=True, help="Run constructors where an input has only the init code.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be compiled.")
 @click.option("--print-keys", is_flag=True, help="Only print the keys of all artifacts that the inputs need.")
 @click.option("--check", is_flag=True, help="Only say what the store lacks; exit with 3 if it lacks something.")
@@ -84,6 +85,10 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
 
     Only what the store lacks is compiled. Forks whose rules a contract cannot tell apart share one artifact. What
     fails costs only itself: the rest is stored, and the exit status is 3.
+
+    An artifact that has only the init code is left out, with a hint. With --from-init its constructor is run here,
+    under the last of the forks, with limits, in two worlds that differ in all that it can ask for: what it deploys is
+    built, with holes where the two differ. A constructor that takes arguments is not run.
 
     --rank and --limit go by how often a code occurs in the inputs; traces of blocks and lists with counts tell it.
     Of a contract with immutables or libraries that are not linked, a template is compiled: it serves every deployment,
