@@ -157,8 +157,11 @@ def _templates_for(
     known = [lookup.templates_of(code) for lookup in lookups]
     if not any(known):
         return {}
-    units = _code_units(request.forks, tools, lookups[0].index, code)
-    own = {name for unit in units if any(lookup.find(unit) for lookup in lookups) for name in unit.forks}
+    own: set[str] = set()
+    if any(lookup.index.by_code_sha256(code.sha256) for lookup in lookups):
+        # Only then: there may be very many deployments, and which opcodes one has takes longer than all else.
+        units = _code_units(request.forks, tools, lookups[0].index, code)
+        own = {name for unit in units if any(lookup.find(unit) for lookup in lookups) for name in unit.forks}
     stored = [
         entry
         for lookup, entries in zip(lookups, known, strict=True)

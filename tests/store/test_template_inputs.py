@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from evmaot.inputs.deny import DenyList
 from evmaot.inputs.source import ContractSource, Hole
 from evmaot.runtime import open_runtime
 from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.negative import NegativeRecord
+from evmaot.toolchain import toolchain
 from tests.support.assembler import asm
 
 HOLES = (Hole(1, 32, "immutable"),)
@@ -196,3 +199,33 @@ def test_a_refused_metadata_hole_leaves_the_immutables_open(store: ArtifactDirec
     ]
     assert all("computed jump" in (unit.template_refusal or "") for unit in report.units)
     assert serves(store, contract(99, 2)) and not serves(store, contract(99, 3))
+
+
+def test_deployments_of_a_stored_template_are_not_even_decoded(store: ArtifactDirectory) -> None:
+    built(store, [artifact()])
+    decoded: list[bytes] = []
+    options = CompileOptions(Tier.FAST)
+    real = toolchain(options)
+
+    def reachable_opcodes(code: bytes) -> frozenset[int]:
+        decoded.append(code)
+        return real.reachable_opcodes(code)
+
+    tools = replace(real, reachable_opcodes=reachable_opcodes)
+    report = build(BuildRequest(plain(*range(50)), forks_selected("osaka"), options), store, tools=tools)
+    assert [(unit.status, unit.codes) for unit in report.units] == [(UnitStatus.CACHED, 50)]
+    assert decoded == []
+
+
+def test_a_failure_of_the_code_by_itself_does_not_hide_the_template_that_serves_it(store: ArtifactDirectory) -> None:
+    options = CompileOptions(Tier.FAST)
+    (unit,) = built(store, plain(7), dry_run=True).units
+    profile = toolchain(options).profile
+    record = NegativeRecord(
+        unit.unit_key, unit.code_sha256, unit.code_size_bytes, unit.rules, "at 7", "unsupported", "no", 300.0,
+        4 << 30, "2026-01-01T00:00:00Z", keccak256(deployed(7)).hex(),
+    )  # fmt: skip
+    store.remember_failure(profile, record)
+    assert statuses(built(store, plain(7))) == {"at 7": "failed"}
+    built(store, [artifact()])
+    assert statuses(built(store, plain(7))) == {"at 7": "cached"}
