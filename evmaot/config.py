@@ -194,6 +194,16 @@ class Settings:
             "share.trusted_keys", "EVMAOT_TRUSTED_KEYS", parse_keys, "keys whose exports are taken", in_project=False
         ),
     )
+    require_signed: bool = field(
+        default=False,
+        metadata=_row(
+            "share.require_signed",
+            "EVMAOT_REQUIRE_SIGNED",
+            parse_boolean,
+            "use no imported pack without a signature",
+            in_project=False,
+        ),
+    )
     gc_automatic: bool = field(
         default=True,
         metadata=_row(

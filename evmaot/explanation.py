@@ -22,7 +22,7 @@ from evmaot.runtime.catalog import profile_rank
 from evmaot.runtime.loading import load_pack, profile_refusal
 from evmaot.runtime.preloading import LibraryMapping
 from evmaot.store.directory import ArtifactDirectory
-from evmaot.store.index import Entry, StoreIndex
+from evmaot.store.index import UNSIGNED, Entry, StoreIndex
 from evmaot.store.keys import Profile, unit_key
 from evmaot.store.manifest import Member
 from evmaot.store.negative import NegativeRecord, record_paths
@@ -93,6 +93,8 @@ class Question:
     """Bitmap of the reachable opcodes, where the code is known."""
     code: bytes | None = None
     """To be matched against templates."""
+    require_signed: bool = False
+    """Whether imports without a trusted signature are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,10 @@ def _compared(entry: Entry, question: Question) -> Candidate:
     wanted = restrict(question.fork, opcodes_of_bitmap(member.opcodes))
     rules = () if wanted.digest == member.rules else tuple(_rule_differences(wanted, member))
     profile = tuple(profile_differences(question.profile, entry.pack.profile.profile))
-    return Candidate(entry, rules, profile, profile_refusal(entry.pack.profile))
+    reason = profile_refusal(entry.pack.profile)
+    if reason is None and question.require_signed and entry.pack.manifest.origin.is_unsigned:
+        reason = "unsigned"
+    return Candidate(entry, rules, profile, reason)
 
 
 def profile_differences(wanted: Profile, found: Profile) -> Iterator[Difference]:
@@ -330,6 +335,8 @@ def _judged(store: ArtifactDirectory, question: Question, candidate: Candidate) 
 
 def _profile_words(entry: Entry, reason: str, first: Difference | None) -> str:
     profile = entry.pack.profile.profile
+    if reason == "unsigned":
+        return UNSIGNED
     if reason.startswith("isa_missing:"):
         return f"this CPU has no {reason.partition(':')[2]}, which {profile.cpu} code needs"
     if reason.startswith("architecture:"):

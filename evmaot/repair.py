@@ -31,7 +31,9 @@ from evmaot.store.publication import NewPack, ensure_profile
 from evmaot.target import TARGETS
 from evmaot.toolchain import Toolchain, toolchain
 
-_LEFT_ALONE: Final = frozenset({"store_untrusted", "parent_untrusted", "pin_damaged", "unreadable"})
+_LEFT_ALONE: Final = frozenset(
+    {"store_untrusted", "parent_untrusted", "unsigned", "untrusted_key", "pin_damaged", "unreadable"}
+)
 """Damage that only a person can judge."""
 
 
@@ -66,7 +68,7 @@ class _Repairer:
     def run(self) -> Repair:
         name = Path(self.finding.subject).name
         if self.finding.code in _LEFT_ALONE:
-            return self._done("left", "owner, mode and pins are for a person to judge")
+            return self._done("left", "owner, mode, signatures and pins are for a person to judge")
         if OBJECT_NAME.fullmatch(name):
             packs = [pack for pack in self.index.packs if pack.manifest.object.sha256 == name[:64]]
             if self.finding.code == "library_writable" and self._lock_up(packs):

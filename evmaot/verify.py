@@ -42,19 +42,21 @@ class Level:
     """Levels with a check of their own that come before; a pack has to pass each."""
 
 
-_MEMBERS, _LOAD, _REBUILD = (f"evmaot.verify:check_{name}" for name in ("members", "load", "rebuild"))
+_MEMBERS, _SIGNED, _LOAD, _REBUILD = (
+    f"evmaot.verify:check_{name}" for name in ("members", "signature", "load", "rebuild")
+)
 
 LEVELS: Final = {
     level.name: level
     for level in (
         Level("meta", "documents, names, sizes, owners, modes"),
         Level("hash", "the bytes of every library, and what its bytecode proves of artifacts", _MEMBERS),
-        Level("trust", "who else could change the store, and whether code may run from there", after=("hash",)),
-        Level("elf", "what a loader would follow in a library, and the library's own table", after=("hash",)),
-        Level("load", "every library is loaded in another process, as the runtime does", _LOAD, ("hash",)),
-        Level("rebuild", "every pack is compiled again and compared byte for byte", _REBUILD, ("hash",)),
+        Level("trust", "who else could change the store, whether code may run there, who signed", _SIGNED, ("hash",)),
+        Level("elf", "what a loader would follow in a library, and the library's own table", after=("hash", "trust")),
+        Level("load", "every library is loaded in another process, as the runtime does", _LOAD, ("hash", "trust")),
+        Level("rebuild", "every pack is compiled again and compared byte for byte", _REBUILD, ("hash", "trust")),
         # What it runs is `evmaot.hosts.exec_check`, of codes and not of packs, with options of its own.
-        Level("exec", "compiled code against the reference host on generated calls", after=("hash", "load")),
+        Level("exec", "compiled code against the reference host on generated calls", after=("hash", "trust", "load")),
     )
 }
 """By name, in the order of the help.  A new level is one row and one function."""
@@ -66,6 +68,10 @@ class VerifySession:
 
     store: ArtifactDirectory
     jobs: int = 1
+    require_signed: bool = False
+    """Whether an import without a trusted signature is wrong, and not only noted."""
+    trusted_keys: Collection[str] = ()
+    """Public keys (base64) that are trusted now; none: a signature counts whoever made it."""
     stack: ExitStack = field(default_factory=ExitStack)
     """Closed at the end; for pools of workers."""
     kept: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +103,8 @@ def verify(
     sample: int | None = None,
     jobs: int = 1,
     progress: Callable[[str], None] | None = None,
+    require_signed: bool = False,
+    trusted_keys: Collection[str] = (),
 ) -> list[Finding]:
     """Findings of a level and of those below it.
 
@@ -113,7 +121,7 @@ def verify(
     if packs is not None or sample is not None:
         only = {pack.manifest_path for pack in chosen}
     findings = store.verify(level if level in verification.LEVELS else verification.LEVELS[-1], only)
-    session = VerifySession(store, jobs)
+    session = VerifySession(store, jobs, require_signed, trusted_keys)
     with session.stack:
         for name in (*LEVELS[level].after, level):
             if LEVELS[name].check:
@@ -157,6 +165,22 @@ def check_members(session: VerifySession, pack: Pack) -> Iterable[Finding]:
 
     wrong = list(wrong_members(pack.manifest, pack.profile.profile, session.codes(pack)))
     return [session.member_finding(pack, wrong)] if wrong else []
+
+
+# Signatures.
+
+
+def check_signature(session: VerifySession, pack: Pack) -> Iterable[Finding]:
+    """What was noted when a pack was imported: who had signed it.  It proves nothing against who can write here."""
+    origin = pack.manifest.origin
+    if origin.is_unsigned:
+        code, message = "unsigned", "it was imported without a signature of a trusted key (--allow-unsigned)"
+    elif origin.signed_by and session.trusted_keys and origin.signed_by not in session.trusted_keys:
+        code, message = "untrusted_key", f"the key that had signed it is not trusted now: {origin.signed_by}"
+    else:
+        return []
+    severity = Severity.ERROR if session.require_signed else Severity.NOTE
+    return [Finding(code, session.store.files.subject(pack.manifest_path), message, severity)]
 
 
 # Loading.

@@ -16,6 +16,7 @@ from typing import Any
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.store.index import Entry, Pack, StoreIndex, serves
 from evmaot.store.keys import Profile, StoredProfile, unit_key
+from evmaot.store.manifest import Origin
 from evmaot.store.removal import matches_pattern
 from evmaot.store.serving import ServedForks
 from evmaot.store.summaries import StoreSummary
@@ -142,6 +143,16 @@ def key_of(entry: Entry) -> str:
     return unit_key(pack.manifest.profile, member.rules, member.code_sha256, member.length, member.holes)
 
 
+def signer_name(origin: Origin) -> str | None:
+    """Number of the key that had signed an import, as minisign shows it; None where none had."""
+    if not origin.signed_by:
+        return None
+    from evmaot.sharing.signature import is_key_text, parse_public_key
+
+    known = is_key_text(origin.signed_by)
+    return parse_public_key(origin.signed_by, "the manifest").name if known else origin.signed_by
+
+
 def pack_data(pack: Pack) -> dict[str, Any]:
     """A pack for JSON, without its members."""
     manifest = pack.manifest
@@ -158,6 +169,7 @@ def pack_data(pack: Pack) -> dict[str, Any]:
             "kind": manifest.origin.kind,
             "builder": manifest.origin.builder,
             "host": manifest.origin.host,
+            "signed_by": signer_name(manifest.origin),
         },
         "manifest": str(pack.manifest_path),
         "library": str(pack.object_path),

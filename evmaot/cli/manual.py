@@ -180,6 +180,11 @@ An export holds machine code too: import and pull take only what a key signed th
 share.trusted_keys of your own configuration, unless --allow-unsigned is given on that one command. A signature says who
 made the code, not that the code is right: trust the key of a builder as you trust the builder.
 
+Signatures are of exports, not of the files of a store. import and pull note in each manifest whose signature was
+checked; with share.require_signed (EVMAOT_REQUIRE_SIGNED) what was imported without one is not used, and
+verify --level trust says so. The note helps against what was once allowed with --allow-unsigned. It proves nothing
+against who can write to the store: that is what owners and modes are for.
+
 Inputs are data: no input is executed by build, and a contract that exhausts time or memory costs only itself.
 The code hash under which an artifact is found is computed from the code, never taken from the input.
 """
@@ -228,9 +233,10 @@ VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "LEVELS": """\
 meta: documents, names, sizes, owners and modes. hash: the bytes of every library too; and of every artifact whose
 bytecode the pack keeps, code hash, length and holes, and that its forks, opcodes and rules digest belong together.
-trust: owners and modes of everything in the store and of the directories above it, and whether its file system lets
-code run. elf: what a loader would follow in a library, and that the library's own table has every code and rules
-digest that the manifest lists. Each does what those before it do.
+trust: owners and modes of everything in the store and of the directories above it, whether its file system lets
+code run, and imports that no key had signed, or one that is not trusted any more: notes, or errors (exit 5) with
+share.require_signed. elf: what a loader would follow in a library, and that the library's own table has every code
+and rules digest that the manifest lists. Each does what those before it do.
 
 load: every library is loaded in another process, with limits, as the runtime does. rebuild: every pack of this
 compiler is compiled again from the bytecode that the store keeps, and compared byte for byte, and its manifest member
@@ -249,6 +255,7 @@ The look-up goes through these in order; the first that applies is the answer.
   abi_mismatch          machine code for another version of the native interface
   architecture:NAME     machine code for another processor
   isa_missing:FEATURE   machine code for a better processor
+  unsigned              imported without a trusted signature, and share.require_signed is set
   code_mismatch         the same hash, other code: somebody tampers
   template              a template is stored under this hash, which serves codes with other hashes
   rules_differ          the fork prices an opcode of the code otherwise

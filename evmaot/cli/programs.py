@@ -15,6 +15,7 @@ from evmaot.codegen.options import CompileOptions, Tier
 from evmaot.errors import StoreError, UsageError
 from evmaot.execution.hashing import keccak256
 from evmaot.execution.programs import JitPrograms
+from evmaot.runtime.directory_store import DirectoryStore
 from evmaot.runtime.preload import Preload, ResidentPrograms
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class RunPrograms:
         resident = ResidentPrograms()
         for path in stores:
             try:
-                resident.add_store(path, preload=Preload.LAZY)
+                store = DirectoryStore(path, require_signed=settings.require_signed)
+                resident.add_store(store, preload=Preload.LAZY)
             except StoreError as error:
                 from evmaot.cli import failures
 

@@ -203,7 +203,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "tier": "text",
                 "target": "text",
                 "created": "time",
-                "origin": {"kind": "text", "builder": "text", "host": "text"},
+                "origin": {"kind": "text", "builder": "text", "host": "text", "signed_by": "text?"},
                 "manifest": "text",
                 "library": "text",
                 "not_loadable": "text?",

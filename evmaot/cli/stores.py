@@ -19,14 +19,21 @@ if TYPE_CHECKING:
     from evmaot.store.summaries import StoreSummary
 
 
-def open_store(invocation: Invocation, *, create: bool = False, read_only: bool = False) -> ArtifactDirectory:
-    """The store of the settings; `read_only` for a verb that only reads.  Raises StoreError, TrustError."""
+def open_store(
+    invocation: Invocation, *, create: bool = False, read_only: bool = False, by_policy: bool = False
+) -> ArtifactDirectory:
+    """The store of the settings; `read_only` for a verb that only reads.  Raises StoreError, TrustError.
+
+    `by_policy`: for a verb that uses artifacts, or says which are used; what is unsigned is refused where the user
+    wants that.  What keeps, counts or removes packs sees them all.
+    """
     settings = invocation.settings
     return ArtifactDirectory.open(
         settings.store,
         create=create and not settings.read_only,
         read_only=read_only or settings.read_only,
         lock_timeout_seconds=settings.lock_timeout_seconds,
+        require_signed=by_policy and settings.require_signed,
     )
 
 
@@ -37,7 +44,12 @@ def open_layers(invocation: Invocation) -> list[ArtifactDirectory]:
     for path in settings.store_layers:
         try:
             layers.append(
-                ArtifactDirectory.open(path, read_only=True, lock_timeout_seconds=settings.lock_timeout_seconds)
+                ArtifactDirectory.open(
+                    path,
+                    read_only=True,
+                    lock_timeout_seconds=settings.lock_timeout_seconds,
+                    require_signed=settings.require_signed,
+                )
             )
         except StoreError as error:
             error.context["effect"] = "the layer is left out"
@@ -48,7 +60,7 @@ def open_layers(invocation: Invocation) -> list[ArtifactDirectory]:
 def index_or_empty(invocation: Invocation) -> StoreIndex:
     """What the store holds; nothing where there is no store yet."""
     try:
-        return open_store(invocation).index()
+        return open_store(invocation, by_policy=True).index()
     except StoreError as error:
         if error.reference != "store_missing":
             raise
@@ -60,8 +72,8 @@ def summary_or_empty(invocation: Invocation) -> StoreSummary:
     from evmaot.store.summaries import StoreSummary, read_summaries
 
     try:
-        store = open_store(invocation)
-        return read_summaries(store.files, may_write=store.may_write)
+        store = open_store(invocation, by_policy=True)
+        return read_summaries(store.files, may_write=store.may_write, require_signed=store.require_signed)
     except StoreError as error:
         if error.reference != "store_missing":
             raise

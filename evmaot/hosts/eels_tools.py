@@ -85,9 +85,11 @@ def _programs(options: argparse.Namespace) -> ProgramSource:
     compiler = JitPrograms(CompileOptions(Tier(options.tier)), options.cache)
     if options.store is None:
         return compiler
+    from evmaot.runtime.config import RuntimeConfig, with_environment
     from evmaot.runtime.preload import Preload, open_runtime
 
-    resident = open_runtime(options.store, preload=Preload.LAZY)
+    require_signed = with_environment(RuntimeConfig()).require_signed
+    resident = open_runtime(options.store, preload=Preload.LAZY, require_signed=require_signed)
     return ChainedPrograms((StorePrograms(resident.lookup), compiler))
 
 

@@ -90,7 +90,7 @@ class Core:
         )
         self.map = ResidentMap(self.catalogue, self.gas_params, time.monotonic)
         self.negative = NegativeCache(time.monotonic)
-        self.store = _as_store(config.store)
+        self.store = _as_store(config.store, config.require_signed)
         # Look-ups read these.
         self.enabled = False
         self.hit_events: deque[Pair] = deque()
@@ -405,8 +405,8 @@ def closed_error() -> EvmaotError:
     return EvmaotError("backend_closed", "the backend was closed", hint="make a new JitBackend")
 
 
-def _as_store(store: ArtifactStore | str | os.PathLike[str] | None) -> ArtifactStore | None:
-    return DirectoryStore(store) if isinstance(store, (str, os.PathLike)) else store
+def _as_store(store: ArtifactStore | str | os.PathLike[str] | None, require_signed: bool) -> ArtifactStore | None:
+    return DirectoryStore(store, require_signed=require_signed) if isinstance(store, (str, os.PathLike)) else store
 
 
 def why_jit_is_off(config: RuntimeConfig) -> str | None:

@@ -12,6 +12,7 @@ Sizes are bytes, times are seconds.  `RuntimeConfig`:
     preload             eager             load the store's libraries at the start, or (lazy) each when it is needed
     mapping             copy              how libraries come into memory (`LibraryMapping`)
     profiles            current           whose code of the store is used: this compiler's; any; or digests of profiles
+    require_signed      False             leave out packs of a directory that were imported without a trusted signature
     tuning              RuntimeTuning()   the table below
     dump_dir            None              write every stage of each compilation to DIR/FORK/CODE_HASH/
     debug_assertions    False             workers compile twice, compare the bytes, and load them before they answer
@@ -179,6 +180,7 @@ class RuntimeConfig:
     preload: Preload = Preload.EAGER
     mapping: LibraryMapping = LibraryMapping.COPY
     profiles: Profiles = CURRENT
+    require_signed: bool = False
     tuning: RuntimeTuning = field(default_factory=RuntimeTuning)
     dump_dir: str | os.PathLike[str] | None = None
     debug_assertions: bool = False

@@ -69,9 +69,12 @@ class DirectoryStore:
         publish_jit: bool = False,
         durability: Durability = Durability.BATCH,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
+        require_signed: bool = False,
     ) -> None:
+        """`require_signed`: packs that were imported without a trusted signature are left out (``unsigned``)."""
         self.path = Path(path)
         self.publishes_jit = publish_jit
+        self._require_signed = require_signed
         self._durability = durability
         self._lock_timeout_seconds = lock_timeout_seconds
         self._reader: ArtifactDirectory | None = None
@@ -80,7 +83,10 @@ class DirectoryStore:
     def _directory(self) -> ArtifactDirectory:
         if self._reader is None:
             self._reader = ArtifactDirectory.open(
-                self.path, read_only=True, lock_timeout_seconds=self._lock_timeout_seconds
+                self.path,
+                read_only=True,
+                lock_timeout_seconds=self._lock_timeout_seconds,
+                require_signed=self._require_signed,
             )
         return self._reader
 
@@ -90,6 +96,7 @@ class DirectoryStore:
                 self.path,
                 create=create,
                 durability=self._durability,
+                require_signed=self._require_signed,
                 lock_timeout_seconds=self._lock_timeout_seconds,
             )
         return self._writer

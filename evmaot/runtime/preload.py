@@ -94,6 +94,10 @@ def index_store(catalogue: Catalogue, store: ArtifactStore, *, subject: str, lim
     return True
 
 
+def _subject(store: ArtifactStore | str | os.PathLike[str]) -> str:
+    return str(store.path) if isinstance(store, DirectoryStore) else str(store)
+
+
 def _names_of(store: WatchedStore) -> frozenset[tuple[str, ...]]:
     try:
         return store.pack_names()
@@ -221,7 +225,7 @@ class ResidentPrograms:
                 # Before it is read: what changes in between is read again.
                 self._watched.append((opened, _names_of(opened)))
             try:
-                self._stores += index_store(self._catalogue, opened, subject=str(store), limit_bytes=limit_bytes)
+                self._stores += index_store(self._catalogue, opened, subject=_subject(store), limit_bytes=limit_bytes)
             finally:
                 self._seconds += time.perf_counter() - start
 
@@ -259,17 +263,20 @@ def open_runtime(
     preload: Preload | str = Preload.EAGER,
     mapping: LibraryMapping | str = LibraryMapping.FILE,
     profiles: Profiles = CURRENT,
+    require_signed: bool = False,
 ) -> ResidentPrograms:
     """Open one or several stores (the first wins) and get the map of their programs.
 
     `preload` is ``eager`` or ``lazy``; `mapping` is ``file`` or ``copy`` (`LibraryMapping`).  `profiles`: whose code is
     used: ``current``, this compiler's alone; ``any``, also of other versions of evmaot or LLVM; or whole digests (hex)
-    of the only profiles to be used.  What is refused is in `statistics().skipped`.  Raises UsageError `unknown_value`,
-    and StoreError for a store that is there and can't be read.
+    of the only profiles to be used.  With `require_signed`, packs that were imported without the signature of a trusted
+    key are left out (``unsigned``): a note in the store says so, which whoever can write there can change.  What is
+    refused is in `statistics().skipped`.  Raises UsageError `unknown_value`, and StoreError for a store that is there
+    and can't be read.
     """
     resident = ResidentPrograms(mapping=_choice(LibraryMapping, mapping), profiles=profiles)
     paths = [stores] if isinstance(stores, (str, os.PathLike)) else list(stores)
     when = _choice(Preload, preload)
     for path in paths:
-        resident.add_store(path, preload=when)
+        resident.add_store(DirectoryStore(path, require_signed=require_signed), preload=when)
     return resident

@@ -31,7 +31,7 @@ from evmaot.store.codes import pack_codes, read_codes
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack
 from evmaot.store.keys import profile_document
-from evmaot.store.manifest import Member, to_json
+from evmaot.store.manifest import Member, PackManifest, to_json
 
 SIGNATURE_SUFFIX: Final = ".minisig"
 ZSTD_SUFFIX: Final = ".zst"
@@ -88,7 +88,7 @@ def plan_export(store: ArtifactDirectory, entries: Iterable[Entry], *, with_code
         record, short = pack.manifest.object, pack.profile.short
         if short not in profiles:
             profiles[short] = document(store.paths.profile_document(short), profile_document(pack.profile.profile))
-        manifest = to_json(replace(pack.manifest, members=tuple(members)))
+        manifest = to_json(_as_exported(pack.manifest, members))
         library = ExportedFile(pack.object_path.relative_to(root).as_posix(), record.sha256, record.size)
         codes = document_of_codes(store, record.sha256, members) if with_codes else None
         packs.append(
@@ -102,6 +102,11 @@ def plan_export(store: ArtifactDirectory, entries: Iterable[Entry], *, with_code
         )
     artifacts = sum(len(members) for _, members in chosen.values())
     return Export(store, sorted_contents(profiles.values(), packs), artifacts, documents)
+
+
+def _as_exported(manifest: PackManifest, members: Iterable[Member]) -> PackManifest:
+    """Who signed it before is this store's note, and no news for who imports it."""
+    return replace(manifest, members=tuple(members), origin=replace(manifest.origin, signed_by=""))
 
 
 def document_of_codes(store: ArtifactDirectory, object_sha256: str, members: Iterable[Member]) -> bytes | None:

@@ -73,6 +73,8 @@ class Importer:
     def __init__(self, store: ArtifactDirectory, kind: Kind, told: Callable[[str], None] = lambda text: None) -> None:
         store.require_writable()
         self.report = ImportReport()
+        self.signed_by = ""
+        """The public key (base64) whose signature of what is taken was checked; it is noted with each pack."""
         self._store = store
         self._kind = kind
         self._told = told
@@ -82,6 +84,8 @@ class Importer:
     def is_known(self, pack: ExportedPack) -> bool:
         """Whether the store has a pack of that library, undamaged."""
         known = self._known.get(pack.object_sha256)
+        if known is not None and self._adds_signature(known.manifest):
+            return False
         try:
             return known is not None and self._store.files.sha256(known.object_path)[0] == pack.object_sha256
         except (OSError, StoreError):
@@ -90,7 +94,7 @@ class Importer:
     def take(self, pack: ExportedPack, profile: bytes, manifest: bytes, library: bytes, codes: bytes | None) -> None:
         """Judge a pack and publish it, now or with the next ones.  Raises StoreError."""
         try:
-            judged = judge(pack, profile, manifest, library, codes, self._kind)
+            judged = judge(pack, profile, manifest, library, codes, self._kind, self.signed_by)
         except PackRefused as refusal:
             self.report.refused.append(Refusal(pack.object_sha256, refusal.reason, refusal.message))
             return
@@ -127,9 +131,13 @@ class Importer:
                 added = [fork for fork in row.forks if fork not in old.forks]
                 row = old._replace(forks=(*old.forks, *added))
             rows[row.code_sha256, row.rules] = row
-        if rows == there and self._is_whole(judged):
+        adds_signature = pack is not None and self._adds_signature(pack.manifest)
+        if rows == there and not adds_signature and self._is_whole(judged):
             return None
         return replace(judged, manifest=replace(judged.manifest, members=sorted_members(rows.values())))
+
+    def _adds_signature(self, manifest: PackManifest) -> bool:
+        return manifest.origin.is_unsigned and bool(self.signed_by)
 
     def _is_whole(self, judged: NewPack) -> bool:
         sha256 = judged.manifest.object.sha256
@@ -141,7 +149,13 @@ class Importer:
 
 
 def judge(
-    pack: ExportedPack, profile_data: bytes, manifest_data: bytes, library: bytes, codes: bytes | None, kind: Kind
+    pack: ExportedPack,
+    profile_data: bytes,
+    manifest_data: bytes,
+    library: bytes,
+    codes: bytes | None,
+    kind: Kind,
+    signed_by: str = "",
 ) -> NewPack:
     """A pack as it may be published; all bytes have the SHA-256 that the list says.  Raises PackRefused."""
     try:
@@ -158,7 +172,8 @@ def judge(
         raise PackRefused("manifest_mismatch", "its manifest is of another library")
     _judge_library(library, manifest, profile)
     found = _judged_codes(codes, manifest, profile)
-    origin = replace(manifest.origin, kind=kind)
+    # What the stranger's manifest says of signatures is nothing.
+    origin = replace(manifest.origin, kind=kind, signed_by=signed_by)
     return NewPack(library, replace(manifest, origin=origin), profile, codes=found)
 
 

@@ -72,6 +72,7 @@ def _pull_archive(
         stream.seek(0)
         by = signer(policy, stream, signature, shown_url(url))
         stream.seek(0)
+        importer.signed_by = by.public
         return by, import_archive(importer, ArchiveReader(stream, limit_bytes=limit_bytes))
 
 
@@ -86,6 +87,7 @@ def _pull_directory(
     if data is None:
         raise _missing(url)
     by = signer(policy, io.BytesIO(data), signature, shown_url(url))
+    importer.signed_by = by.public
     contents = parse_contents(data)
     wanted = [pack for pack in contents.packs if not importer.is_known(pack)]
     size_bytes = sum(file.size for pack in wanted for file in pack.files)

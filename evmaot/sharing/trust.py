@@ -39,6 +39,8 @@ class Signer:
 
     key: str | None = None
     """Number of the key, as minisign shows it."""
+    public: str = ""
+    """The whole key, in base64."""
     comment: str | None = None
     """The trusted comment."""
 
@@ -65,4 +67,4 @@ def signer(policy: Policy, stream: BinaryIO, signature: str | None, subject: str
         if error.reference == "untrusted_key" and policy.allow_unsigned:
             return Signer()
         raise
-    return Signer(key.name, comment)
+    return Signer(key.name, key.text, comment)

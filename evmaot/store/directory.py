@@ -67,6 +67,7 @@ class ArtifactDirectory:
         read_only: bool,
         lock_timeout_seconds: float,
         library_rules: LibraryRules,
+        require_signed: bool = False,
     ) -> None:
         self.files = files
         self.paths = files.paths
@@ -74,7 +75,8 @@ class ArtifactDirectory:
         self.read_only = read_only
         self.lock_timeout_seconds = lock_timeout_seconds
         self._library_rules = library_rules
-        self._reader = IndexReader(files)
+        self.require_signed = require_signed
+        self._reader = IndexReader(files, require_signed=require_signed)
         self._lock = StoreLock(files, may_create=not read_only)
 
     @classmethod
@@ -88,8 +90,11 @@ class ArtifactDirectory:
         lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
         system: System | None = None,
         library_rules: LibraryRules = _default_library_rules,
+        require_signed: bool = False,
     ) -> ArtifactDirectory:
         """Open a store; with `create`, make it where it is missing.
+
+        `require_signed`: packs that were imported without a trusted signature are refusals of the index.
 
         Raises StoreError ``store_missing``, ``not_a_store``, ``store_not_writable``, ``store_full``, ``format_newer``;
         TrustError ``store_untrusted``; CorruptionError ``store_damaged``.
@@ -113,6 +118,7 @@ class ArtifactDirectory:
             read_only=read_only,
             lock_timeout_seconds=lock_timeout_seconds,
             library_rules=library_rules,
+            require_signed=require_signed,
         )
 
     # Reading.

@@ -20,10 +20,12 @@ from evmaot.evm.forks import Fork
 from evmaot.evm.instruction_set import opcodes_of_bitmap, restrict
 from evmaot.evm.template import TemplateTable
 from evmaot.store.files import StoreFiles
-from evmaot.store.findings import Finding
+from evmaot.store.findings import Finding, Severity
 from evmaot.store.keys import MAX_PROFILE_BYTES, Holes, StoredProfile, parse_profile
 from evmaot.store.manifest import MAX_MANIFEST_BYTES, ManifestError, Member, PackManifest, parse
 from evmaot.store.paths import MANIFEST_NAME, PROFILE_ID
+
+UNSIGNED = "it was imported without a signature of a trusted key, and signatures are required"
 
 _rules_digests: dict[tuple[str, str], str] = {}
 _MAX_REMEMBERED_DIGESTS = 1 << 18
@@ -178,8 +180,10 @@ class ProfilePlace(NamedTuple):
 class IndexReader:
     """Reads a store's manifests, each file once as long as it stays the same."""
 
-    def __init__(self, files: StoreFiles) -> None:
+    def __init__(self, files: StoreFiles, *, require_signed: bool = False) -> None:
+        """`require_signed`: what another machine made without a trusted signature is refused (``unsigned``)."""
         self._files = files
+        self._require_signed = require_signed
         self._known: dict[Path, tuple[tuple[int, int, int], PackManifest]] = {}
         self._last: tuple[set[str] | None, StoreIndex] | None = None
 
@@ -279,6 +283,9 @@ class IndexReader:
             return None  # removed since the directory was listed
         except (OSError, EvmaotError) as error:
             refusals.append(self._sized(path, self._refusal(path, error)))
+            return None
+        if self._require_signed and manifest.origin.is_unsigned:
+            refusals.append(Finding("unsigned", self._files.subject(path), UNSIGNED, Severity.UNCHECKED))
             return None
         known[path] = (signature, manifest)
         return manifest

@@ -30,6 +30,8 @@ MAX_LABEL_CHARACTERS: Final = 512
 MAX_SYMBOL_CHARACTERS: Final = 128
 MAX_FORKS: Final = 64
 MAX_HOLES: Final = 4096
+IMPORTED_KINDS: Final = frozenset({"import", "pull"})
+"""Origins of packs that another machine made."""
 
 _WORD = re.compile(r"[A-Za-z0-9_.+ -]{1,128}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -80,6 +82,16 @@ class Origin:
     builder: str
     """Program and version."""
     host: str
+    signed_by: str = ""
+    """Of an import: the public key (base64) whose signature was checked then; empty where there was none.
+
+    A note of this store's owner, and no proof: who can write to the store can write it.
+    """
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether another machine made it, and no trusted key had signed it when it came."""
+        return self.kind in IMPORTED_KINDS and not self.signed_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,8 @@ def to_json(manifest: PackManifest) -> bytes:
             "kind": manifest.origin.kind,
             "builder": manifest.origin.builder,
             "host": manifest.origin.host,
+            # Named only where there is one: what was written before there were any keeps its bytes.
+            **({"signed_by": manifest.origin.signed_by} if manifest.origin.signed_by else {}),
         },
         "profile": manifest.profile,
     }
@@ -145,7 +159,12 @@ def parse(data: bytes) -> PackManifest:
             object=ObjectRecord(
                 _digest(record, "sha256"), _integer(record, "size"), _word(record, "soname"), _word(record, "table")
             ),
-            origin=Origin(_word(origin, "kind"), _label(origin, "builder"), _label(origin, "host")),
+            origin=Origin(
+                _word(origin, "kind"),
+                _label(origin, "builder"),
+                _label(origin, "host"),
+                _label(origin, "signed_by") if "signed_by" in origin else "",
+            ),
             created=_word(document, "created", extra=":"),
             members=members,
         )

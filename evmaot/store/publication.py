@@ -23,7 +23,16 @@ from evmaot.store.elf_rules import read_layout, table_of
 from evmaot.store.files import Durability, StoreFiles, translated
 from evmaot.store.index import serves
 from evmaot.store.keys import Profile, profile_document
-from evmaot.store.manifest import MAX_MANIFEST_BYTES, Member, PackManifest, parse, sorted_members, to_json
+from evmaot.store.manifest import (
+    IMPORTED_KINDS,
+    MAX_MANIFEST_BYTES,
+    Member,
+    Origin,
+    PackManifest,
+    parse,
+    sorted_members,
+    to_json,
+)
 
 LibraryRules = Callable[[bytes], "str | None"]
 """First ELF rule that a library breaks, None where it keeps all (`evmaot.store.elf_rules.check_library`)."""
@@ -153,9 +162,14 @@ def _write_manifest(files: StoreFiles, pack: NewPack, data: bytes) -> Path:
     if published.profile != pack.manifest.profile or published.object != pack.manifest.object:
         return files.write_temporary(data, suffix=".json")
     members = _merged(pack, published.members)
-    if set(members) == set(published.members):
+    if set(members) == set(published.members) and not _is_better(pack.manifest.origin, published.origin):
         return path
     return files.write_temporary(to_json(replace(pack.manifest, members=members)), suffix=".json")
+
+
+def _is_better(new: Origin, old: Origin) -> bool:
+    """Whether more is known now of where a library comes from: it was made here, or somebody signed it."""
+    return old.kind in IMPORTED_KINDS and (new.kind not in IMPORTED_KINDS or (old.is_unsigned and not new.is_unsigned))
 
 
 def _merged(pack: NewPack, published: Sequence[Member]) -> tuple[Member, ...]:

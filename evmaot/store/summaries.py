@@ -70,18 +70,19 @@ def summarise(manifest: PackManifest, served: ServedForks) -> PackSummary:
     )
 
 
-def read_summaries(files: StoreFiles, *, may_write: bool) -> StoreSummary:
+def read_summaries(files: StoreFiles, *, may_write: bool, require_signed: bool = False) -> StoreSummary:
     """What the store holds now.  Raises TrustError and StoreError for the directories.
 
-    With `may_write`, what was read is remembered, where the store is this user's.
+    With `may_write`, what was read is remembered, where the store is this user's.  With `require_signed` nothing is,
+    for what was remembered does not say who signed.
     """
     served = ServedForks()
     profiles: dict[str, StoredProfile] = {}
     packs: dict[str, dict[str, PackSummary]] = {}
     refusals: list[Finding] = []
-    reader = IndexReader(files)
+    reader = IndexReader(files, require_signed=require_signed)
     for profile, manifests in reader.places(None, refusals):
-        known = _remembered(files, profile.short)
+        known = {} if require_signed else _remembered(files, profile.short)
         found: dict[str, tuple[Signature, PackSummary]] = {}
         for path in manifests:
             sha256 = path.stem
@@ -95,7 +96,7 @@ def read_summaries(files: StoreFiles, *, may_write: bool) -> StoreSummary:
                 found[sha256] = (signature, summarise(manifest, served))
         profiles[profile.short] = profile
         packs[profile.short] = {sha256: summary for sha256, (_, summary) in found.items()}
-        if may_write and found != known:
+        if may_write and not require_signed and found != known:
             _remember(files, profile.short, found)
     return StoreSummary(profiles, packs, tuple(refusals))
 

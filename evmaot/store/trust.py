@@ -71,5 +71,5 @@ def _tree(files: StoreFiles, directory: Path, depth: int) -> Iterator[Finding]:
 
 
 def is_untrusted(finding: Finding) -> bool:
-    """Whether a finding says that somebody else could have changed the store."""
-    return finding.code in ("store_untrusted", "parent_untrusted", "unsigned", "bad_signature")
+    """Whether a finding says that somebody else could have changed the store, or made what is in it."""
+    return finding.code in ("store_untrusted", "parent_untrusted", "unsigned", "untrusted_key")

@@ -119,3 +119,22 @@ def real_store(home: Path, built_store: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("EVMAOT_STORE", str(path))
     monkeypatch.setenv("EVMAOT_OPT", "fast")
     return path
+
+
+@pytest.fixture
+def other(home: Path) -> Path:
+    """Where the store of the other machine will be."""
+    return home.parent / "other"
+
+
+@pytest.fixture
+def key(cli: Cli, home: Path) -> Path:
+    assert cli("keygen", "ci.key").code == 0
+    return home / "ci.key"
+
+
+@pytest.fixture
+def signed(cli: Cli, real_store: Path, key: Path, home: Path) -> Path:
+    """A signed export of everything, with bytecode."""
+    assert cli("export", "packs.tar", "--codes", "--sign", key).code == 0
+    return home / "packs.tar"

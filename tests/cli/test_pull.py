@@ -15,10 +15,8 @@ import pytest
 from evmaot.errors import InputError
 from evmaot.sharing.download import Fetcher
 from tests.cli.conftest import Cli
+from tests.cli.exports import packs_of
 from tests.cli.test_schemas import check
-from tests.cli.test_sharing import key, other, packs_of, signed
-
-__all__ = ["key", "other", "signed"]
 
 
 class Server(http.server.ThreadingHTTPServer):

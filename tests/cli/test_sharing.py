@@ -10,47 +10,22 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evmaot import target
-from evmaot.sharing.archive import ArchiveReader, write_archive
-from evmaot.sharing.contents import Contents, ExportedFile, ExportedPack
+from evmaot.sharing.archive import ArchiveReader
 from evmaot.sharing.importing import Importer, import_archive
 from evmaot.store.codes import pack_codes, unpack_codes
 from evmaot.store.directory import ArtifactDirectory
-from evmaot.store.keys import Profile, parse_profile, profile_document
-from evmaot.store.manifest import PackManifest, parse, to_json
+from evmaot.store.keys import Profile
+from evmaot.store.manifest import PackManifest
 from evmaot.store.system import System
 from tests.cli.conftest import ADDING_CODE, Cli
+from tests.cli.exports import Change, Parts, changed, packs_of
 from tests.support.store_samples import Killed, KilledSystem, QuickSystem, errors, tree
-
-
-@pytest.fixture
-def other(home: Path) -> Path:
-    """Where the store of the other machine will be."""
-    return home.parent / "other"
-
-
-@pytest.fixture
-def key(cli: Cli, home: Path) -> Path:
-    assert cli("keygen", "ci.key").code == 0
-    return home / "ci.key"
-
-
-@pytest.fixture
-def signed(cli: Cli, real_store: Path, key: Path, home: Path) -> Path:
-    """A signed export of everything, with bytecode."""
-    assert cli("export", "packs.tar", "--codes", "--sign", key).code == 0
-    return home / "packs.tar"
-
-
-def packs_of(store: Path) -> dict[str, bytes]:
-    """Libraries of a store by name."""
-    return {path.name: path.read_bytes() for path in (store / "v1" / "objects").rglob("*.so")}
 
 
 def test_what_was_exported_is_imported_and_found_there(cli: Cli, signed: Path, real_store: Path, other: Path) -> None:
@@ -187,34 +162,6 @@ def test_a_failed_export_keeps_the_one_before(cli: Cli, signed: Path, real_store
 
 
 # Packs whose parts contradict each other; whoever signs may be wrong too.
-
-Parts = tuple[Profile, PackManifest, bytes, bytes]
-Change = Callable[[Profile, PackManifest, bytes, bytes], Parts]
-
-
-def changed(signed: Path, change: Change) -> bytes:
-    """An export whose only pack was changed, with lists and hashes that are right."""
-    reader = ArchiveReader(io.BytesIO(signed.read_bytes()), limit_bytes=1 << 30)
-    bodies = [data for _, data in reader.files()]
-    profile, manifest, library, codes = change(parse_profile(bodies[0]).profile, parse(bodies[1]), bodies[2], bodies[3])
-    sha256 = hashlib.sha256(library).hexdigest()
-    made: dict[str, bytes] = {}
-
-    def file(name: str, data: bytes) -> ExportedFile:
-        made[name] = data
-        return ExportedFile(name, hashlib.sha256(data).hexdigest(), len(data))
-
-    head = file(f"v1/profiles/{profile.short}/profile.json", profile_document(profile))
-    pack = ExportedPack(
-        sha256,
-        head,
-        file(f"v1/profiles/{profile.short}/packs/{sha256}.json", to_json(manifest)),
-        file(f"v1/objects/{sha256[:2]}/{sha256}.so", library),
-        file(f"v1/codes/{sha256[:2]}/{sha256}.codes", codes),
-    )
-    stream = io.BytesIO()
-    write_archive(stream, Contents((head,), (pack,)), lambda item: made[item.name], zstd=False)
-    return stream.getvalue()
 
 
 def _flipped(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:

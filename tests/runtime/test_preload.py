@@ -335,7 +335,7 @@ def test_a_look_up_of_nonsense_is_an_error(root: Path, code_hash: bytes, fork: s
 
 
 @pytest.mark.parametrize("arguments", [{"preload": "sometimes"}, {"mapping": "network"}])
-def test_an_unknown_option_is_an_error(root: Path, arguments: dict[str, str]) -> None:
+def test_an_unknown_option_is_an_error(root: Path, arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         open_runtime(root, **arguments)
     assert caught.value.reference == "unknown_value"

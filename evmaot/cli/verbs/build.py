@@ -150,7 +150,7 @@ def _store(invocation: Invocation, *, create: bool) -> ArtifactDirectory | None:
     from evmaot.cli.stores import open_store
 
     try:
-        return open_store(invocation, create=create)
+        return open_store(invocation, create=create, by_policy=True)
     except StoreError as error:
         if not create and error.reference == "store_missing":
             return None

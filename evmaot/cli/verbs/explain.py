@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,6 +70,7 @@ def command(
     else:
         index = store.index()
         question = _question(invocation, index, code, chosen, contract)
+        question = replace(question, require_signed=invocation.settings.require_signed)
         answer = explain(store, index, question)
         for layer in open_layers(invocation):
             if answer.lookup.outcome is Outcome.HIT:

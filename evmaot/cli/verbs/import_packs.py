@@ -47,5 +47,6 @@ def command(
     with private_copy(source, store.paths.tmp) as stream:
         by = signer(policy, stream, signature, str(source))
         stream.seek(0)
+        importer.signed_by = by.public
         report = import_archive(importer, ArchiveReader(stream, limit_bytes=max_size_bytes))
     tell_import(invocation, context, "import", str(source), by, report)

@@ -81,7 +81,8 @@ def command(
     store = open_store(invocation)
     chosen = _chosen_profiles(invocation, store.paths.profiles, profiles)
     layers = [layer.paths.root for layer in open_layers(invocation)]
-    start = _start([store.paths.root, *layers], mapping, chosen)
+    signed = invocation.settings.require_signed
+    start = _start([store.paths.root, *layers], mapping, chosen, require_signed=signed)
     refused = [row for row in start.skipped if row["is_refusal"]]
     data = {
         "store": str(store.paths.root),
@@ -126,7 +127,7 @@ def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str,
     return [digest for digest in digests if digest.startswith(tuple(text.lower() for text in wanted))]
 
 
-def _start(paths: list[Path], mapping: str, profiles: Profiles) -> Start:
+def _start(paths: list[Path], mapping: str, profiles: Profiles, *, require_signed: bool) -> Start:
     start = Start()
     before = _resident_bytes()
     with start.phase("import"):
@@ -144,7 +145,7 @@ def _start(paths: list[Path], mapping: str, profiles: Profiles) -> Start:
     loaded = []
     for path in paths:
         with start.phase("open"):
-            store = DirectoryStore(path)
+            store = DirectoryStore(path, require_signed=require_signed)
         with store.reading():
             with start.phase("read"):
                 inventory = store.load_all()

@@ -84,11 +84,14 @@ def command(
     store = open_store(invocation)
     packs = _meant(store, what)
     jobs = jobs or len(os.sched_getaffinity(0))
+    signatures = _signatures(invocation)
 
     def look() -> list[Finding]:
         # The sample of exec is one of codes.
         libraries = None if level == "exec" else sample
-        return verify(store, level, packs=packs, sample=libraries, jobs=jobs, progress=invocation.output.detail)
+        return verify(
+            store, level, packs=packs, sample=libraries, jobs=jobs, progress=invocation.output.detail, **signatures
+        )
 
     findings, done = look(), []
     if repairs:
@@ -106,6 +109,14 @@ def command(
     totals = _totals(store, packs, None if level == "exec" else sample)
     _render(invocation, level, totals, findings, done, execution, time.monotonic() - start)
     context.exit(exit_code(findings))
+
+
+def _signatures(invocation: Invocation) -> dict[str, Any]:
+    """What the user wants of signatures.  Raises UsageError ``bad_key``, ``unreadable_file``."""
+    from evmaot.sharing.signature import read_public_key
+
+    keys = frozenset(read_public_key(key).text for key in invocation.settings.trusted_keys)
+    return {"require_signed": invocation.settings.require_signed, "trusted_keys": keys}
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -222,6 +233,10 @@ def _conclude(
         output.warn("effect: what is damaged is never loaded; everything else is")
         if not repaired:
             output.warn("hint: evmaot verify --repair compiles it again, or moves it aside")
+    elif code == UNTRUSTED and all(finding.code in ("unsigned", "untrusted_key") for finding in errors):
+        output.warn(f"error: {counted(len(errors), 'pack')} without a trusted signature [unsigned]", style="error")
+        output.warn("effect: as share.require_signed is set, what no trusted key had signed is not used")
+        output.warn("hint: import it again with its signature, or build it here")
     elif code == UNTRUSTED:
         output.warn(f"error: {counted(len(errors), 'part')} that others can change [untrusted]", style="error")
         output.warn("effect: whoever can write there runs code as whoever loads it; what is untrusted is not loaded")
