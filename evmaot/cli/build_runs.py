@@ -57,6 +57,7 @@ class BuildOptions:
     check: bool
     force: bool
     report: Path | None
+    output: Path | None
     pin: str | None
     error_if_empty: bool
 

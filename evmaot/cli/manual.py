@@ -52,6 +52,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "evmaot build --rpc http://127.0.0.1:8545 --follow-proxies --address @hot.txt",
             "What is deployed, with the code behind proxies:",
         ),
+        ("evmaot build --output dist/evm out/", "A portable directory, say in CI, that another machine uses:"),
         ("evmaot build --rank --limit 100 block.json", "The 100 codes that a block's trace met most often:"),
     ),
     "fetch": (
@@ -229,6 +230,22 @@ with the bytecode that the pack keeps.
 """Hand-written sections of evmaot-store(5)."""
 
 VERB_SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "build": {
+        "PORTABLE DIRECTORY": """\
+--output DIR builds a store that is not the user's: evmaot-store(5) describes it, everybody may read it, and
+index.json lists its packs. The user's store and the layers are neither read nor written, so DIR holds all that the
+inputs need. A directory that is neither empty nor a store is refused. Use it in one of these ways:
+
+  evmaot --store DIR ls               copied with its modes (tar, rsync -a, cp -a), as the store itself
+  EVMAOT_STORE_PATH=DIR               as a layer below the user's store
+  evmaot pull URL                     from a web server that serves DIR; only what is missing is fetched
+  evmaot --store DIR export --sign KEYFILE FILE      as one signed file
+
+Who uses a copy must own it, or root must, and nobody else may write to it. Where modes were lost on the way, as CI
+uploads lose them, evmaot --store DIR verify --repair sets them again. index.json is that of the last build: after gc or
+clear in DIR, build again before it is served.
+""",
+    },
     "verify": {
         "LEVELS": """\
 meta: documents, names, sizes, owners and modes. hash: the bytes of every library too; and of every artifact whose

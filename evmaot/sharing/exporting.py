@@ -29,6 +29,7 @@ from evmaot.sharing.contents import (
 )
 from evmaot.store.codes import pack_codes, read_codes
 from evmaot.store.directory import ArtifactDirectory
+from evmaot.store.files import translated
 from evmaot.store.index import Entry, Pack
 from evmaot.store.keys import profile_document
 from evmaot.store.manifest import Member, PackManifest, to_json
@@ -54,12 +55,7 @@ class Export:
         files = self.store.files
         data = files.read(files.paths.root / file.name, file.size)
         if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise CorruptionError(
-                "hash_mismatch",
-                "a library of the store is damaged, nothing was exported",
-                context={"path": file.name},
-                hint="evmaot verify --repair",
-            )
+            raise _damaged_library(file.name)
         return data
 
 
@@ -141,8 +137,14 @@ def write_directory(export: Export, directory: Path, sign: Callable[[BinaryIO], 
         if not _is_there(path, file):
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, export.read(file))
+    write_list(directory, export.contents, sign)
+    return export.contents.size_bytes
+
+
+def write_list(directory: Path, contents: Contents, sign: Callable[[BinaryIO], str] | None) -> None:
+    """Write the list of a directory, after everything that it lists, and its signature.  Raises OSError."""
     index = directory / CONTENTS_NAME
-    _write(index, contents_document(export.contents))
+    _write(index, contents_document(contents))
     signature = index.with_name(index.name + SIGNATURE_SUFFIX)
     if sign is None:
         signature.unlink(missing_ok=True)
@@ -150,7 +152,43 @@ def write_directory(export: Export, directory: Path, sign: Callable[[BinaryIO], 
         with open(index, "rb") as stream:
             text = sign(stream)
         _write(signature, text.encode())
-    return export.contents.size_bytes
+
+
+def stored_contents(store: ArtifactDirectory) -> Contents | None:
+    """All packs as they lie in a store, None where there is none; the caller holds the store's lock.
+
+    Raises CorruptionError ``hash_mismatch``, StoreError.
+    """
+    root = store.paths.root
+
+    def file(path: Path) -> ExportedFile:
+        with translated("read the store", path):
+            return ExportedFile(path.relative_to(root).as_posix(), *store.files.sha256(path))
+
+    profiles: dict[str, ExportedFile] = {}
+    packs = []
+    for pack in store.packs():
+        short, sha256 = pack.profile.short, pack.manifest.object.sha256
+        if short not in profiles:
+            profiles[short] = file(store.paths.profile_document(short))
+        library, codes = file(pack.object_path), store.paths.pack_codes(sha256)
+        if library.sha256 != sha256:
+            raise _damaged_library(library.name)
+        packs.append(
+            ExportedPack(
+                sha256, profiles[short], file(pack.manifest_path), library, file(codes) if codes.exists() else None
+            )
+        )
+    return sorted_contents(profiles.values(), packs) if packs else None
+
+
+def _damaged_library(name: str) -> CorruptionError:
+    return CorruptionError(
+        "hash_mismatch",
+        "a library of the store is damaged, nothing was exported",
+        context={"path": name},
+        hint="evmaot verify --repair",
+    )
 
 
 def _is_there(path: Path, file: ExportedFile) -> bool:

@@ -239,7 +239,7 @@ def test_exit_codes_of_a_report() -> None:
     report = build_report.BuildReport("p")
     request = build_report.BuildRequest((), forks_selected("osaka"))
     flags = (False,) * 6
-    options = BuildOptions((), (), "latest", False, False, None, None, *flags, None, None, False)
+    options = BuildOptions((), (), "latest", False, False, None, None, *flags, None, None, None, False)
 
     def code(received: Sequence[int] = (), **changes: Any) -> int:
         return verb._exit_code([BuildRun(request, report)], list(received), replace(options, **changes))

@@ -72,6 +72,12 @@ def _keep_going(context: click.Context, _parameter: click.Parameter, value: bool
     metavar="FILE",
     help="Write the report of --json to a file.",
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Into a portable directory, a store of its own, instead of the store.",
+)
 @click.option("--pin", type=StoredName("pins"), metavar="NAME", help="Keep what the build needs under this name.")
 @click.option("--error-if-empty", is_flag=True, help="Exit with 7 where the inputs hold no contract.")
 @click.pass_context
@@ -95,6 +101,9 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     whatever its constructor wrote there. Where that can't be proved right, the code is compiled as the input has it. A
     deployment, given as its code, is not compiled where a template of the store or of the same inputs serves it.
 
+    With --output the libraries go to DIR, and the user's store is not touched: a whole store, which can be copied to
+    another machine and used there with --store or EVMAOT_STORE_PATH, or served for evmaot pull. A repeated build adds.
+
     A line of the --deny file is the Keccak-256 of a code, an address, or a pattern of labels. The hash of a deployment
     denies a template only where the deployment is an input, too: a compiler's output does not tell which codes it will
     be deployed as. The label denies it in any case.
@@ -102,9 +111,12 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     from evmaot.cli import build_summary
     from evmaot.cli.build_care import check_pin, take_care
     from evmaot.cli.build_runs import BuildOptions, run_builds
+    from evmaot.cli.portable import complete, redirect, say_use
 
     chosen = BuildOptions(inputs=inputs, **options)
     check_pin(chosen)
+    if chosen.output is not None:
+        redirect(invocation, chosen.output)
     if chosen.report is not None:
         check_replaceable(chosen.report)
     store = _store(invocation, create=not chosen.only_plans)
@@ -119,6 +131,8 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
             _write_report(chosen.report, build_summary.document(invocation, begun, chosen, failure))
         raise
     if store is not None and not chosen.only_plans:
+        if chosen.output is not None:
+            complete(store)
         take_care(invocation, store, chosen, [run.report for run in runs])
     data = build_summary.document(invocation, runs, chosen)
     if chosen.report is not None:
@@ -126,6 +140,8 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     if invocation.output.as_json:
         invocation.output.data(data)
     build_summary.tell(invocation, runs, chosen)
+    if chosen.output is not None and any(run.report.packs for run in runs):
+        say_use(invocation, chosen.output)
     context.exit(_exit_code(runs, received, chosen))
 
 
