@@ -82,12 +82,14 @@ def plan_selection(
         for member in pack.manifest.members:
             if not selector.everything and not selector.matches(Entry(pack, member)):
                 kept.append(member)
+                continue
+            # Without selected forks none is left; what others need stays for these, pinned or not.
+            rest = tuple(fork for fork in member.forks if selector.forks and fork not in selector.forks)
+            if rest and not selector.everything:
+                kept.append(member._replace(forks=rest))
             elif (pack.manifest.profile, member.code_sha256, member.rules) in pinned:
                 kept.append(member)
                 kept_for_pins += 1
-            elif selector.forks and not selector.everything:
-                rest = tuple(fork for fork in member.forks if fork not in selector.forks)
-                kept += [member._replace(forks=rest)] if rest else []
         if tuple(kept) != pack.manifest.members:
             plan[pack.manifest_path] = kept
     return plan, kept_for_pins

@@ -73,7 +73,7 @@ def keys_of(name: str) -> list[tuple[str, str, str]]:
 
 
 def write(root: Path, pipe: int, chance: random.Random) -> None:
-    """Publish what comes and goes, and what is pinned and has to stay; remember failures."""
+    """Publish what comes and goes, and what is pinned and has to stay; note forks; remember failures."""
     store = open_store(root, system=CountedSystem(pipe), lock_timeout_seconds=60.0)
     for _ in count():
         if chance.random() < 0.1:
@@ -84,6 +84,13 @@ def write(root: Path, pipe: int, chance: random.Random) -> None:
         elif chance.random() < 0.2:
             unit = sha(str(chance.random()))
             store.remember_failure(profile(), NegativeRecord(unit, sha("c"), 1, sha("r"), "x", "why", "m", 1.0, 1))
+        elif chance.random() < 0.1:
+            fork = chance.choice(["paris", "cancun"])
+            wanted = {(entry.member.code_sha256, entry.member.rules): (fork,) for entry in store.index()}
+            store.add_forks(store.packs(), wanted)
+        elif chance.random() < 0.1:
+            name = f"go-{chance.randrange(40)} shared-{chance.randrange(4)}"
+            store.publish_batch([NewPack(*pack(name), codes=CODES, replaces_members=True)])
         else:
             names = [f"go-{chance.randrange(40)} shared-{chance.randrange(4)}" for _ in range(chance.randrange(1, 4))]
             store.publish_batch([NewPack(*pack(name), codes=CODES) for name in sorted(set(names))])

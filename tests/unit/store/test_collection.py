@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from evmaot.store.collection import Limits, collect, collect_if_due, last_collec
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.keys import Profile
 from evmaot.store.negative import NegativeRecord
+from evmaot.store.publication import NewPack
 from tests.support.store_samples import QuickSystem, labels, open_store, pack, profile, sha, tree
 
 HOUR, DAY = 3600.0, 86400.0
@@ -276,3 +279,33 @@ def test_foreign_files_are_not_touched(store: ArtifactDirectory, clock: Clock) -
     collect(store, Limits(max_size_bytes=0))
     assert all(path.exists() for path in [newer, library, *foreign])
     assert labels(store) == []
+
+
+def test_a_run_of_builds_exceeds_the_limit_by_one_batch_at_most(tmp_path: Path) -> None:
+    """P6, and (`--log-cli-level=INFO`) its figure: 100 builds two hours apart, each of one to four packs."""
+    clock = Clock()
+    clock.free_bytes = 1000
+    store = open_store(tmp_path / "store", system=clock)
+    limit_bytes, chance = 100_000, random.Random(6)
+    largest_excess = largest_batch = collections = 0
+    for number in range(100):
+        before = everything(store.paths.v1)
+        words = [" ".join(f"n{number}-{at}-{row}" for row in range(chance.randrange(1, 9))) for at in range(4)]
+        store.publish_batch([NewPack(*pack(names)) for names in words[: chance.randrange(1, 5)]])
+        size_bytes = everything(store.paths.v1)
+        batch = size_bytes - before
+        assert size_bytes - limit_bytes <= batch, "nothing was left over from the build before"
+        largest_excess, largest_batch = max(largest_excess, size_bytes - limit_bytes), max(largest_batch, batch)
+        clock.ahead_seconds += 2 * HOUR
+        collections += collect_if_due(store, Limits(max_size_bytes=limit_bytes)) is not None
+        assert store_size_bytes(store) <= limit_bytes
+    assert 0 < largest_excess <= largest_batch
+    assert collections > 50, "it is nearly always full"
+    told = f"limit {limit_bytes}, largest excess {largest_excess}, largest batch {largest_batch}"
+    logging.getLogger("evmaot.tests").info("P6: %s, %d collections", told, collections)
+
+
+def everything(path: Path) -> int:
+    """Bytes of the files of packs, as the disk has them."""
+    files = [*path.glob("objects/*/*.so"), *path.glob("codes/*/*.codes"), *path.glob("profiles/*/packs/*.json")]
+    return sum(item.stat().st_size for item in files)

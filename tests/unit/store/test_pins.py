@@ -35,6 +35,18 @@ def test_a_pin_is_written_read_replaced_and_added_to(store: ArtifactDirectory) -
     assert read_pins(store.files) == ([], [])
 
 
+def test_a_pin_does_not_keep_a_fork_that_others_can_do_without(store: ArtifactDirectory) -> None:
+    store.publish(*pack("two", forks=("london", "osaka")))
+    (key,) = (entry.key for entry in store.index() if entry.member.label == "two")
+    store.pin("keep", [key])
+    report = store.clear(Selector(forks=frozenset({"london"})))
+    assert (report.members_kept_for_other_forks, report.members_kept_for_pins) == (1, 0)
+    assert [entry.member.forks for entry in store.index() if entry.key == key] == [("osaka",)]
+    report = store.clear(Selector(forks=frozenset({"osaka"})))
+    assert report.members_kept_for_pins == 1, "then the pin is what keeps it"
+    assert [entry.member.forks for entry in store.index() if entry.key == key] == [("osaka",)]
+
+
 def test_clear_keeps_what_is_pinned_unless_it_is_included(store: ArtifactDirectory) -> None:
     store.pin("keep", keys(store, "a"))
     report = store.clear(Selector(everything=True))
