@@ -10,8 +10,8 @@ template that the inputs have as well is no code of its own, in whichever order 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from evmaot.build_report import MAX_LABELS, BuildRequest
 from evmaot.evm.keccak import keccak256
@@ -58,6 +58,10 @@ class Code:
         there = self.deployments.setdefault(other.sha256, other)
         if there is not other:
             there._count(other)
+
+    def copy(self) -> Code:
+        """One that can absorb others and leaves this as it is."""
+        return replace(self, labels=list(self.labels), deployments=dict(self.deployments))
 
     def _count(self, other: Code) -> None:
         self.sources += other.sources
@@ -183,23 +187,24 @@ def _choose(found: Gathered, request: BuildRequest, origins: dict[str, str]) -> 
 
 def _without_denied(found: Gathered, deny: DenyList, origins: dict[str, str]) -> list[Code]:
     """Codes that are not denied.  A template would serve a deployment that is: the others are compiled."""
-    denied = {}
+    denied = set()
     for leaf in {one.sha256: one for code in found.codes for one in code.leaves()}.values():
         code_hash = keccak256(leaf.data).hex()
         if deny.has_hash(code_hash):
-            denied[leaf.sha256] = code_hash
+            denied.add(code_hash)
             found.denied.append(leaf.data)
             found.note(make_problem("denied", origins[leaf.sha256], _denied_text(leaf.labels[0])))
-    found.denied_unmatched = len(deny.code_hashes - set(denied.values()))
+    found.denied_unmatched = len(deny.code_hashes - denied)
     allowed: dict[str, Code] = {}
     for code in found.codes:
-        for one in _allowed(code, denied):
+        for one in _allowed(code, found.denied):
             allowed.setdefault(one.sha256, one)
     return list(allowed.values())
 
 
-def _allowed(code: Code, denied: Container[str]) -> Iterator[Code]:
-    if not any(one.sha256 in denied for one in code.leaves()):
+def _allowed(code: Code, denied: Sequence[bytes]) -> Iterator[Code]:
+    # A template may serve a denied code that is filed under another one.
+    if not any(len(data) == len(code.data) and code_digest(data, code.holes) == code.sha256 for data in denied):
         yield code
         return
     for one in code.deployments.values():

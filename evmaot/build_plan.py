@@ -9,6 +9,8 @@ its manifest knows both.  May import: `evmaot.build_inputs`, `evmaot.build_repor
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,7 +22,7 @@ from evmaot.errors import UsageError
 from evmaot.evm.forks import FORKS, Fork
 from evmaot.evm.instruction_set import CompileRules, opcode_bitmap, opcodes_of_bitmap, restrict
 from evmaot.evm.keccak import keccak256
-from evmaot.evm.template import code_digest, covers, hole_bytes, masked_code
+from evmaot.evm.template import TemplateTable, code_digest, covers, hole_bytes, masked_code
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.index import Entry, Pack, StoreIndex, rules_digest, serves
 from evmaot.store.keys import entry_symbol, unit_key
@@ -100,7 +102,7 @@ def make_plan(
     inputs = gather(request)
     lookups = [Lookup(tools, store, index)]
     lookups += [Lookup(tools, layer, layer.index([tools.profile.short])) for layer in layers]
-    tasks = _tasks(request, tools, lookups, inputs)
+    tasks = _Planner(request, tools, lookups, inputs).tasks()
     units = sorted(_units(tools, index, tasks), key=lambda unit: unit.key)
     if request.rank:
         units.sort(key=lambda unit: -unit.code.heat)
@@ -122,96 +124,130 @@ class _Task:
 
     code: Code
     forks: dict[str, Fork]
+    refusal: str | None = None
+    """Why it stands for itself: the template that it would be made of can't be one."""
 
 
-def _tasks(request: BuildRequest, tools: Toolchain, lookups: Sequence[Lookup], inputs: Gathered) -> list[_Task]:
-    """What is planned: the codes of the inputs, and stored templates in the place of codes that are made of them.
+class _Planner:
+    """Decides which code or template is planned in the place of each code of the inputs.
 
-    With `force` nothing is taken from the store, and so no template.
+    In the order of a look-up: an artifact of the code itself, a stored template, a template of the same inputs; then a
+    stored template that lacks the fork is planned for it, rather than each code that is made of it.  With `force`
+    nothing is taken from the store, and so no template.
     """
-    tasks: dict[str, _Task] = {}
-    for code in inputs.codes:
-        forks = {fork.name: fork for fork in request.forks}
-        templates = {} if request.force else _templates_for(request, tools, lookups, inputs, code)
-        for name, member in templates.items():
-            task = tasks.get(member.code_sha256)
+
+    def __init__(self, request: BuildRequest, tools: Toolchain, lookups: Sequence[Lookup], inputs: Gathered) -> None:
+        self._forks = {fork.name: fork for fork in request.forks}
+        self._force = request.force
+        self._tools = tools
+        self._lookups = lookups
+        self._denied = inputs.denied
+        self._tasks: dict[str, _Task] = {}
+        self._templates: TemplateTable[_Task] = TemplateTable()
+        """Of the tasks."""
+        self._numbers = itertools.count()
+        # The most holes first: what is refused is planned with fewer, and may be made of another template.
+        self._waiting: list[tuple[int, int, Code, dict[str, Fork], str | None]] = []
+        for code in inputs.codes:
+            self._add(code, self._forks, None)
+
+    def _add(self, code: Code, forks: dict[str, Fork], refusal: str | None) -> None:
+        heapq.heappush(self._waiting, (-hole_bytes(code.holes), next(self._numbers), code, forks, refusal))
+
+    def tasks(self) -> list[_Task]:
+        """All that is to be planned."""
+        while self._waiting:
+            _, _, code, forks, refusal = heapq.heappop(self._waiting)
+            left = self._without_templates(code, forks, may_make=refusal is None and not code.holes)
+            if code.holes:
+                refused = self._refused(code, left)
+                for reason in dict.fromkeys(refused.values()):
+                    those = {name: fork for name, fork in left.items() if refused.get(name) == reason}
+                    for one in code.deployments.values():
+                        self._add(one, those, refusal or reason)
+                left = {name: fork for name, fork in left.items() if name not in refused}
+            if left:
+                task = self._task(code)
+                task.forks.update(left)
+                task.refusal = task.refusal or refusal
+        return list(self._tasks.values())
+
+    def _task(self, code: Code) -> _Task:
+        task = self._tasks.get(code.sha256)
+        if task is None:
+            # What the inputs hold is shared by builds of several profiles.
+            task = self._tasks[code.sha256] = _Task(code.copy(), {})
+            if code.holes:
+                self._templates.add(len(code.data), code.holes, code.sha256, task)
+        return task
+
+    def _without_templates(self, code: Code, forks: dict[str, Fork], *, may_make: bool) -> dict[str, Fork]:
+        """The forks for which no template stands for the code; for the others it goes to the template's task."""
+        known = [] if self._force else [lookup.templates_of(code) for lookup in self._lookups]
+        planned = [one for one in self._templates.matching(code.data) if covers(one.code.holes, code.holes)]
+        if not any(known) and not planned:
+            return forks
+        own = self._own(code, forks)
+        pairs = [(lookup, entry) for lookup, entries in zip(self._lookups, known, strict=False) for entry in entries]
+        stored = [entry.member for lookup, entry in pairs if lookup.is_there(entry.pack)]
+        makeable = [entry.member for _, entry in pairs] if may_make else []
+        left = {}
+        for name, fork in forks.items():
+            task = None
+            if name not in own:
+                serving = next((member for member in stored if serves(member, fork)), None)
+                if serving is not None:
+                    task = self._task(_template(code, serving))
+                else:
+                    task = next((one for one in planned if name in one.forks), None) or self._made(code, makeable, fork)
             if task is None:
-                template = Code(masked_code(code.data, member.holes), member.code_sha256, [], holes=member.holes)
-                task = tasks[template.sha256] = _Task(template, {})
+                left[name] = fork
+                continue
+            task.forks[name] = fork
             if code.sha256 not in task.code.deployments:
                 task.code.absorb(code)
-            task.forks[name] = forks.pop(name)
-        if forks:
-            tasks.setdefault(code.sha256, _Task(code, {})).forks.update(forks)
-    return list(tasks.values())
+        return left
+
+    def _own(self, code: Code, forks: dict[str, Fork]) -> set[str]:
+        """The forks for which the code has a stored artifact of its own."""
+        # There may be very many deployments, and which opcodes one has takes longer than all else.
+        if self._force or not any(lookup.index.by_code_sha256(code.sha256) for lookup in self._lookups):
+            return set()
+        units = _code_units(tuple(forks.values()), self._tools, self._lookups[0].index, code)
+        return {name for unit in units if any(one.find(unit) for one in self._lookups) for name in unit.forks}
+
+    def _made(self, code: Code, makeable: Sequence[Member], fork: Fork) -> _Task | None:
+        """A stored template that can be compiled for one more fork, and would serve no code that is denied."""
+        for member in makeable:
+            template = _template(code, member)
+            if any(code_digest(denied, member.holes) == member.code_sha256 for denied in self._denied):
+                continue
+            there = self._tasks.get(template.sha256)
+            if (there is not None and fork.name in there.forks) or not self._refused(template, {fork.name: fork}):
+                return self._task(template)
+        return None
+
+    def _refused(self, code: Code, forks: dict[str, Fork]) -> dict[str, str]:
+        """Why a code can't be a template, by the names of forks; what is stored can be."""
+        template = replace(code, data=masked_code(code.data, code.holes))
+        index, refused = self._lookups[0].index, {}
+        for unit in _code_units(tuple(forks.values()), self._tools, index, template):
+            if index.find(self._tools.profile.digest, template.sha256, unit.rules, template.holes) is None:
+                reason = _refusal(self._tools, unit)
+                refused.update(dict.fromkeys(unit.forks, reason) if reason is not None else {})
+        return refused
 
 
-def _templates_for(
-    request: BuildRequest, tools: Toolchain, lookups: Sequence[Lookup], inputs: Gathered, code: Code
-) -> dict[str, Member]:
-    """Stored templates that stand for a code, by the names of forks for which it has no artifact of its own.
-
-    A template that is not stored for one of the forks is compiled for it, rather than each code that is made of it;
-    but none that would serve a code that is denied.
-    """
-    known = [lookup.templates_of(code) for lookup in lookups]
-    if not any(known):
-        return {}
-    own: set[str] = set()
-    if any(lookup.index.by_code_sha256(code.sha256) for lookup in lookups):
-        # Only then: there may be very many deployments, and which opcodes one has takes longer than all else.
-        units = _code_units(request.forks, tools, lookups[0].index, code)
-        own = {name for unit in units if any(lookup.find(unit) for lookup in lookups) for name in unit.forks}
-    stored = [
-        entry
-        for lookup, entries in zip(lookups, known, strict=True)
-        for entry in entries
-        if lookup.is_there(entry.pack)
-    ]
-    makeable = [
-        entry
-        for entries in known
-        for entry in entries
-        if not code.holes
-        if not any(code_digest(denied, entry.member.holes) == entry.member.code_sha256 for denied in inputs.denied)
-    ]
-    found = {}
-    for fork in request.forks:
-        serving = [entry for entry in stored if serves(entry.member, fork)]
-        if fork.name not in own and (serving or makeable):
-            found[fork.name] = (serving or makeable)[0].member
-    return found
+def _template(code: Code, member: Member) -> Code:
+    """A stored template that a code is made of, as a code that stands for none yet."""
+    return Code(masked_code(code.data, member.holes), member.code_sha256, list(code.labels), holes=member.holes)
 
 
 def _units(tools: Toolchain, index: StoreIndex, tasks: Iterable[_Task]) -> Iterator[Unit]:
-    planned: set[str] = set()
-    # Codes without holes first: a template that can't be one becomes such a code, which may be there already.
-    for task in sorted(tasks, key=lambda task: bool(task.code.holes)):
-        for unit in _task_units(tuple(task.forks.values()), tools, index, task.code):
-            if unit.key not in planned:
-                planned.add(unit.key)
-                yield unit
-
-
-def _task_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
-    return (_template_units if code.holes else _code_units)(forks, tools, index, code)
-
-
-def _template_units(forks: tuple[Fork, ...], tools: Toolchain, index: StoreIndex, code: Code) -> Iterator[Unit]:
-    """A code with holes as a template; where it can't be one, as those with fewer holes, and codes, of the inputs."""
-    template = replace(code, data=masked_code(code.data, code.holes))
-    refused: dict[str, str] = {}
-    for unit in _code_units(forks, tools, index, template):
-        refusal = None
-        if index.find(tools.profile.digest, template.sha256, unit.rules, template.holes) is None:
-            refusal = _refusal(tools, unit)
-        if refusal is None:
-            yield unit
-        else:
-            refused.update(dict.fromkeys(unit.forks, refusal))
-    for plain in code.deployments.values() if refused else ():
-        for unit in _task_units(tuple(fork for fork in forks if fork.name in refused), tools, index, plain):
-            unit.report.template_refusal = unit.report.template_refusal or refused[unit.forks[0]]
+    for task in tasks:
+        code = replace(task.code, data=masked_code(task.code.data, task.code.holes))
+        for unit in _code_units(tuple(task.forks.values()), tools, index, code):
+            unit.report.template_refusal = task.refusal
             yield unit
 
 
