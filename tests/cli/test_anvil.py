@@ -16,6 +16,7 @@ import pytest
 from evmaot.inputs.live.client import CallError, RpcClient, RpcOptions
 from evmaot.inputs.live.endpoint import parse_endpoint
 from tests.cli.conftest import Cli
+from tests.support.assembler import asm
 
 ANVIL = "@foundry-rs/anvil@1.7.1"
 _START_SECONDS = 30
@@ -116,6 +117,37 @@ def test_a_transaction_s_contract_is_fetched_and_built_offline(node: str, ask: A
     # Before its block the contract was not there.
     before = str(int(receipt["blockNumber"], 16) - 1)
     assert "no_code_at_address" in cli("fetch", "--rpc", node, address, "--block", before).err
+
+
+def test_deployments_with_other_immutables_are_served_by_the_artifact_s_template(
+    node: str, ask: Ask, cli: Cli, home: Path
+) -> None:
+    runtime = asm("PUSH32=0 0 MSTORE 32 0 RETURN")
+    size = len(runtime)
+    # The argument stands behind the init code; the constructor writes it into what it returns.
+    init = asm(f"{size} 19 0 CODECOPY 32 {19 + size} 1 CODECOPY {size} 0 RETURN") + runtime
+    document = {
+        "abi": [],
+        "bytecode": {"object": "0x" + init.hex()},
+        "deployedBytecode": {
+            "object": "0x" + runtime.hex(),
+            "immutableReferences": {"1": [{"start": 1, "length": 32}]},
+        },
+    }
+    (home / "Vault.json").write_text(json.dumps(document))
+    assert cli("build", "Vault.json", "--opt", "fast").code == 0
+    (sender, *_) = ask("eth_accounts")
+    addresses: list[str] = []
+    ask("evm_setAutomine", False)
+    for value in (7, 9):
+        data = "0x" + init.hex() + value.to_bytes(32, "big").hex()
+        sent = ask("eth_sendTransaction", {"from": sender, "data": data, "gas": "0x100000"})
+        ask("evm_mine")
+        addresses += ["--address", ask("eth_getTransactionReceipt", sent)["contractAddress"]]
+    result = cli("build", "--rpc", node, *addresses, "--opt", "fast", "--json")
+    (unit,) = result.document["data"]["units"]
+    assert (result.code, unit["status"], unit["codes"], unit["holes"]) == (0, "cached", 2, [[1, 32]])
+    assert cli("build", "--rpc", node, *addresses, "--opt", "fast", "--check").code == 0
 
 
 def test_both_forms_of_its_state_are_inputs(node: str, ask: Ask, cli: Cli, home: Path) -> None:
