@@ -47,7 +47,10 @@ def _deployed(document: Mapping[str, Any], value: str, label: str, context: Cont
     if isinstance(decoded, HexFault):
         return context.problem(decoded.code, f"{label}: {decoded.message}")
     if decoded.placeholders:
-        return context.problem("unlinked", f"{label} needs the address of {decoded.placeholders[0].name}")
+        library = decoded.placeholders[0].name
+        return context.problem(
+            "constructor_failed", f"{label}: the init code lacks the address of the library {library}"
+        )
     if len(decoded.code) > context.limits.code_size_bytes:
         return context.problem("code_too_long", f"{label}: {len(decoded.code)} bytes of init code")
     assert context.run_constructor is not None

@@ -55,7 +55,11 @@ def test_what_a_constructor_deploys_is_the_contract(tmp_path: Path, document: di
             "constructor_failed",
             "the constructor takes 1 argument",
         ),
-        ({"abi": [], "bytecode": "0x60__$" + "ab" * 17 + "$__"}, "unlinked", "needs the address of"),
+        (
+            {"abi": [], "bytecode": "0x60__$" + "ab" * 17 + "$__"},
+            "constructor_failed",
+            "lacks the address of the library",
+        ),
         ({"abi": [], "bytecode": "0x600"}, "odd_hex", "odd number"),
         ({"abi": [], "bytecode": "0x" + "00" * 49_153}, "code_too_long", "49153 bytes of init code"),
         ({"abi": [], "bytecode": "0x"}, "no_runtime_code", "an interface"),
