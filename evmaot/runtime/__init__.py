@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         Inventory,
         NewLibrary,
         StoredArtifact,
+        TemplateStore,
     )
     from evmaot.runtime.config import (
         BackendSelection,
@@ -90,7 +91,8 @@ if TYPE_CHECKING:
     from evmaot.runtime.temporary_store import RuntimeArtifactStore
 
 _NAMES_OF = {
-    "artifacts": "ArtifactKey ArtifactLibrary ArtifactManifest ArtifactStore Inventory NewLibrary StoredArtifact",
+    "artifacts": "ArtifactKey ArtifactLibrary ArtifactManifest ArtifactStore Inventory NewLibrary StoredArtifact "
+    "TemplateStore",
     "config": "BackendSelection JitMode OptLevel RuntimeConfig RuntimeTuning",
     "directory_store": "DirectoryStore",
     "events": "CompilationEvent CompilationKind EvictedEvent PreloadedEvent PublicationFailedEvent PublishedEvent "
@@ -156,6 +158,7 @@ __all__ = [
     "ArtifactKey",
     "ArtifactManifest",
     "StoredArtifact",
+    "TemplateStore",
     "ArtifactLibrary",
     "Inventory",
     "NewLibrary",
