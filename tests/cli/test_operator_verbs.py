@@ -14,6 +14,7 @@ import pytest
 
 from evmaot.cli import checks
 from evmaot.cli.checks import Check, Health
+from evmaot.store.manifest import parse, to_json
 from tests.cli.conftest import Cli
 from tests.cli.stores import PROFILE, publish
 from tests.support.store_samples import tree
@@ -222,3 +223,17 @@ def test_doctor_finds_a_full_disk(cli: Cli, store: Path, monkeypatch: pytest.Mon
     assert (result.code, "hint: evmaot gc" in result.out) == (73, True)
     assert Health("error") is Health.ERROR
     assert not json.loads(cli("doctor", "--json").out)["ok"]
+
+
+def test_what_a_wrong_code_hash_means_is_said_as_it_is(cli: Cli, real_store: Path) -> None:
+    """It is no damage of the library, which a look-up by hash alone would find under the wrong hash."""
+    (path,) = (real_store / "v1").rglob("packs/*.json")
+    manifest = parse(path.read_bytes())
+    first = manifest.members[0]._replace(code_hash="ab" * 32)
+    path.write_bytes(to_json(dataclasses.replace(manifest, members=(first, *manifest.members[1:]))))
+    result = cli("verify")
+    assert (result.code, "[member_mismatch]" in result.out) == (4, True)
+    assert "a look-up by code hash alone may find other code" in result.err
+    assert "never loaded" not in result.err
+    assert cli("verify", "--repair").code == 0
+    assert parse(path.read_bytes()) == manifest

@@ -1,7 +1,8 @@
 """A node on loopback that answers, or misbehaves, as a test says.
 
-`FakeNode(answer)` serves until it is closed; `answer(body)` gives the bytes of a whole HTTP reply, or a function that
-writes to the socket itself.  `chain(...)` makes an answer that knows some accounts.
+`FakeNode(answer)` serves until it is closed, over TLS where it gets a context for that; `answer(body)` gives the bytes
+of a whole HTTP reply, or a function that writes to the socket itself.
+`chain(...)` makes an answer that knows some accounts.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -20,8 +22,9 @@ Answer: TypeAlias = Callable[[Any], Reply]
 class FakeNode:
     """A server; `requests` holds the parsed bodies, `heads` the request lines and headers."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self._answer = answer
+        self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self.requests: list[Any] = []
@@ -37,7 +40,7 @@ class FakeNode:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}"
+        return f"{'https' if self._tls else 'http'}://{self.address}"
 
     def close(self) -> None:
         self._closing.set()
@@ -65,6 +68,12 @@ class FakeNode:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:  # the client does not trust the certificate
+                connection.close()
+                return
         with connection, connection.makefile("rb") as stream:
             connection.settimeout(10)
             while (body := self._read(stream)) is not None:
@@ -157,7 +166,7 @@ def chain(
 
 
 @contextlib.contextmanager
-def healthy_node(codes: dict[str, Any], **more: Any) -> Iterator[FakeNode]:
+def healthy_node(codes: dict[str, Any], tls: ssl.SSLContext | None = None, **more: Any) -> Iterator[FakeNode]:
     of = chain(codes, **more)
-    with FakeNode(lambda body: reply(body, of)) as node:
+    with FakeNode(lambda body: reply(body, of), tls) as node:
         yield node

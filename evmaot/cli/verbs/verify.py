@@ -230,7 +230,11 @@ def _conclude(
     damaged = [finding for finding in errors if finding.code != "wrong_result"]
     if code == CORRUPTION and damaged:
         output.warn(f"error: {counted(len(damaged), 'damaged part')} in the store [corruption]", style="error")
-        output.warn("effect: what is damaged is never loaded; everything else is")
+        if any(finding.code == "member_mismatch" for finding in damaged):
+            # No library knows a code hash: see evmaot-store(5), LOADING.
+            output.warn("effect: a look-up by code hash alone may find other code; with the code at hand none does")
+        if any(finding.code != "member_mismatch" for finding in damaged):
+            output.warn("effect: what is damaged is never loaded; everything else is")
         if not repaired:
             output.warn("hint: evmaot verify --repair compiles it again, or moves it aside")
     elif code == UNTRUSTED and all(finding.code in ("unsigned", "untrusted_key") for finding in errors):

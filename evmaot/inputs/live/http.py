@@ -202,7 +202,8 @@ def request_target(endpoint: Endpoint) -> str:
 def explained(error: Exception, endpoint: Endpoint) -> RpcFailure:
     """What a failure of a connection means, when its time was not over."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return RpcFailure("rpc_unreachable", "the server's certificate is not trusted", error.verify_message)
+        hint = "if you know whose it is: SSL_CERT_FILE names a file with the certificates that are trusted"
+        return RpcFailure("rpc_unreachable", "the server's certificate is not trusted", error.verify_message, hint=hint)
     if isinstance(error, ssl.SSLError):
         return RpcFailure("rpc_unreachable", "no secure connection could be made", str(error))
     if isinstance(error, socket.gaierror):
