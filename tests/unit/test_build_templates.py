@@ -65,9 +65,9 @@ class Case:
         report = self.build(inputs, dry_run=True, **options)
         return [unit.label for unit in report.units if unit.status is UnitStatus.PLANNED]
 
-    def served(self, data: bytes) -> bool:
+    def served(self, data: bytes, forks: str = "berlin,osaka") -> bool:
         """Whether a look-up would find the code: by itself, or by a template."""
-        return not self.planned([ContractSource(data, "code", "test")])
+        return not self.planned([ContractSource(data, "code", "test")], forks=forks)
 
 
 @pytest.fixture
@@ -104,3 +104,18 @@ def test_a_denied_code_is_served_by_nothing_that_the_build_made(seed: int, store
     assert not any(case.served(data) for data in denied)
     assert case.planned(inputs, deny=deny) == []
     assert all(case.served(source.code) for source in inputs if source.code not in denied)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_denied_code_that_a_store_serves_is_served_under_no_other_rules(seed: int, store: ArtifactDirectory) -> None:
+    case = Case(seed, store)
+    inputs = sources(case.chance, 10)
+    case.build(case.chance.sample(inputs, 4), forks="berlin")
+    denied = case.chance.sample(sorted({source.code for source in inputs}), 2)
+    before = [case.served(data, forks="istanbul") for data in denied]
+    deny = DenyList(frozenset(keccak256(data).hex() for data in denied))
+    case.build(inputs, forks="istanbul,berlin", deny=deny)
+    assert [case.served(data, forks="istanbul") for data in denied] == before == [False, False]
+    assert case.planned(inputs, forks="istanbul,berlin", deny=deny) == []
+    for source in inputs:
+        assert source.code in denied or case.served(source.code, forks="istanbul,berlin")
