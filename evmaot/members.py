@@ -110,6 +110,13 @@ def _serves(member: Member, fork: str) -> bool:
     return fork in FORKS and rules_digest(FORKS[fork], member.opcodes) == member.rules
 
 
+def has_own_prices(manifest: PackManifest) -> bool:
+    """Whether something in a pack was compiled for prices of no fork, as a JIT backend may have them (`gas_params`)."""
+    if manifest.origin.kind in KINDS_BUILT_HERE:
+        return False
+    return not all(any(_serves(member, name) for name in member.forks) for member in manifest.members)
+
+
 def compared(member: Member, expected: Mapping[tuple[str, str], Member]) -> WrongMember | None:
     """What is wrong with a member beside those that a compiler makes of the same pack, by SHA-256 and rules."""
     right = expected.get((member.code_sha256, member.rules))

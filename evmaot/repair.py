@@ -130,7 +130,8 @@ class _Repairer:
             self._publish(tools, rebuilt, replaces_members=rebuilt.sha256 == object_sha256)
             if rebuilt.sha256 == object_sha256:
                 return self._done("recompiled", "from the bytecode that the store keeps; deleted members are back")
-        others = any(pack.manifest.object.sha256 == object_sha256 for pack in self.index.packs)
+        rest = [pack for pack in self.index.packs if pack.manifest_path != path]
+        others = any(pack.manifest.object.sha256 == object_sha256 for pack in rest)
         self.store.quarantine_files(object_sha256, [path] if others else [path, *self._bytes(object_sha256)])
         return self._done("quarantined", "it can't be made again; build its inputs again")
 

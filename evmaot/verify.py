@@ -239,13 +239,16 @@ def _load_finding(session: VerifySession, pack: Pack, failure: JobFailure) -> Fi
 def check_rebuild(session: VerifySession, pack: Pack) -> Iterable[Finding]:
     """Whether this compiler makes the very bytes of a pack (P5), and says the same of its members."""
     from evmaot.build_packs import members_of
-    from evmaot.members import compared
+    from evmaot.members import compared, has_own_prices
     from evmaot.rebuild import rebuild, tools_like
 
     tools = tools_like(pack.profile.profile)
     if tools.profile.digest != pack.profile.digest:
         message = "another version of the compiler made it"
         return [session.finding(pack, "profile_other", message, Severity.UNCHECKED)]
+    if has_own_prices(pack.manifest):
+        message = "it was compiled for prices that no fork has"
+        return [session.finding(pack, "rules_other", message, Severity.UNCHECKED)]
     codes = session.codes(pack)
     if codes is None:
         message = "the store has not the bytecode that it was compiled from"

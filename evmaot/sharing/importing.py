@@ -3,7 +3,7 @@
 Job: judge each pack and publish it as a build does.  Invariants: nothing is published that was not hashed, parsed and
 judged by the ELF rules, and whose library does not itself say that it is of this profile and holds these members;
 profile and ABI stay what they are, so what this machine cannot load is stored and told, never run; where the bytecode
-is at hand, hash and opcodes are computed here, and rules and forks where this compiler made it; importing twice
+is at hand, hash and length are computed here, and opcodes, rules and forks where this compiler made it; importing twice
 changes nothing; a store never loses members or forks.
 Publication is the store's own, so an import that is killed leaves a store that verifies.
 May import: `evmaot.abi`, `evmaot.errors`, `evmaot.members`, `evmaot.sharing`, `evmaot.store`.

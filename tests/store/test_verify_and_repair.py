@@ -416,6 +416,8 @@ def test_a_jit_backends_own_prices_are_no_damage(store: ArtifactDirectory) -> No
     manifest = replace(found.manifest, origin=replace(found.manifest.origin, kind="jit"))
     rewrite(found.manifest_path, to_json(manifest))
     assert verify(store, "hash") == []
+    (finding,) = verifying.check_rebuild(verifying.VerifySession(store), store.packs()[0])
+    assert (finding.code, finding.severity) == ("rules_other", Severity.UNCHECKED), "its bytes are not known here"
     tamper(store, opcodes=f"{1 << 0x60:064x}")
     assert [finding.code for finding in verify(store, "hash")] == ["member_mismatch"]
 
@@ -438,3 +440,14 @@ def test_deleted_members_stay_deleted_when_another_is_made_right(store: Artifact
     assert verify(store, "rebuild") == []
     assert len(store.index()) == 3
     assert gone not in {entry.key for entry in store.index()}
+
+
+def test_a_manifest_that_the_library_contradicts_goes_aside_with_it_where_nothing_proves_more(
+    store: ArtifactDirectory,
+) -> None:
+    """Left without a manifest, the library would be swept within the day; quarantine keeps it."""
+    store.paths.pack_codes(store.packs()[0].manifest.object.sha256).unlink()
+    tamper(store, code_sha256="ef" * 32)
+    assert [item.action for item in repair(store, verify(store, "elf"))] == ["quarantined"]
+    assert {path.suffix for path in store.paths.quarantine.rglob("*") if path.is_file()} == {".so", ".json"}
+    assert verify(store, "load") == []
