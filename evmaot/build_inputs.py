@@ -102,7 +102,8 @@ def gather(request: BuildRequest) -> Gathered:
         return request.sources
     found = Gathered()
     codes: dict[str, Code] = {}
-    first: dict[str, str] = {}
+    # Only what may be left out has to be named later.
+    first: dict[str, str] | None = {} if request.deny is not None or request.limit is not None else None
     for item in request.sources:
         problem = item if isinstance(item, Problem) else _judged(item) or _denied(request, item)
         if problem is not None:
@@ -114,7 +115,7 @@ def gather(request: BuildRequest) -> Gathered:
         found.sources += 1
         _file(codes, first, item, _hole_sets(request, item))
     found.codes = _joined(codes)
-    _choose(found, request, first)
+    _choose(found, request, first or {})
     return found
 
 
@@ -131,13 +132,16 @@ def _hole_sets(request: BuildRequest, source: ContractSource) -> list[Holes]:
     return sets
 
 
-def _file(codes: dict[str, Code], first: dict[str, str], item: ContractSource, hole_sets: Sequence[Holes]) -> None:
+def _file(
+    codes: dict[str, Code], first: dict[str, str] | None, item: ContractSource, hole_sets: Sequence[Holes]
+) -> None:
     """Count a source as a template of its most holes, and below that as what it is with fewer."""
     for holes in hole_sets:
         sha256 = code_digest(item.code, holes)
         is_undeployed = not holes and bool(item.holes) and _masked(item) == item.code
         code = codes.setdefault(sha256, Code(item.code, sha256, [], holes=tuple(holes), is_undeployed=is_undeployed))
-        first.setdefault(sha256, item.origin)
+        if first is not None:
+            first.setdefault(sha256, item.origin)
         _count(code, item)
         codes = code.deployments
 
