@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evmaot.cli.bench_engines import REVM_NAMES, gas_before_the_message
 from evmaot.cli.scenario import transaction_scenario
 from evmaot.codegen.driver import compile_unit, reachable_opcodes
 from evmaot.codegen.options import CompileOptions, Tier
@@ -117,7 +118,7 @@ def _small_row(name: str, path: Path, fork: Fork) -> None:
     if pyrevm is not None:
         evm = _pyrevm_world(replace(case, message=message), fork)
         sender, recipient = f"0x{message.sender:040x}", f"0x{message.recipient:040x}"
-        gas = message.gas + _intrinsic(message.input)
+        gas = message.gas + gas_before_the_message(message.input)
 
         def revm() -> object:
             with contextlib.suppress(RuntimeError):
@@ -140,11 +141,6 @@ def _microseconds(run: Callable[[], object]) -> float:
     return statistics.median(times) * 1e6
 
 
-def _intrinsic(data: bytes) -> int:
-    """Gas of a call transaction without access list: EIP-2028 and the base."""
-    return 21000 + sum(16 if byte else 4 for byte in data)
-
-
 def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, int]]:
     executor = Executor(JitPrograms(CompileOptions(tier)))
 
@@ -153,7 +149,7 @@ def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, 
         start = time.thread_time()
         result = executor.execute(case.message, case.environment, case.state, fork)
         seconds = time.thread_time() - start
-        used = case.message.gas - result.gas_left + _intrinsic(case.message.input)
+        used = case.message.gas - result.gas_left + gas_before_the_message(case.message.input)
         return seconds, used - min(result.refund, used // 5)
 
     return run
@@ -161,7 +157,7 @@ def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, 
 
 def _pyrevm_world(case: Any, fork: Fork) -> Any:
     message, environment = case.message, case.environment
-    evm = pyrevm.EVM(spec_id=fork.name.upper())
+    evm = pyrevm.EVM(spec_id=REVM_NAMES[fork.name])
     evm.set_block_env(
         pyrevm.BlockEnv(
             number=environment.number,
@@ -186,7 +182,7 @@ def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
     case = transaction_scenario(document, fork, None)[0]
     message = case.message
     sender, recipient = f"0x{message.sender:040x}", f"0x{message.recipient:040x}"
-    gas = message.gas + _intrinsic(message.input)
+    gas = message.gas + gas_before_the_message(message.input)
 
     def run() -> tuple[float, int]:
         evm = _pyrevm_world(case, fork)

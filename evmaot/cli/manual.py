@@ -130,6 +130,11 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("evmaot run token.bin --fork cancun --calldata 0x18160ddd --json", "A file, with a result for programs:"),
         ("evmaot run --transaction snailtracer.json --fork prague", "The transaction of a state test or benchmark:"),
     ),
+    "bench": (
+        ("evmaot bench 0x5f355f5260205ff3 --calldata 0x2a", "Code on the command line, beside what is installed:"),
+        ("evmaot bench token.bin --opt fast --opt optimised --against none", "The two tiers side by side:"),
+        ("evmaot bench --transaction snailtracer.json --fork prague --count 20 --json", "A benchmark, for programs:"),
+    ),
     "dump": (
         ("evmaot dump token.bin --stage program", "Blocks and sections:"),
         ("evmaot dump token.bin --stage cfg | dot -Tsvg > cfg.svg", "The control flow as a picture:"),

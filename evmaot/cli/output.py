@@ -98,6 +98,27 @@ def human_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def brief_seconds(seconds: float) -> str:
+    """A short duration for people, three digits: ``812 ns``, ``9.61 us``, ``12.3 ms``, ``1.24 s``."""
+    for unit, factor in (("ns", 1e9), ("us", 1e6), ("ms", 1e3)):
+        if seconds * factor < 999.5:
+            return f"{_three_digits(seconds * factor)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def human_rate(number: float) -> str:
+    """A number of a second for people, three digits: ``812``, ``5.30 M``, ``22.9 G``."""
+    for unit in ("", " K", " M", " G"):
+        if number < 999.5:
+            return f"{_three_digits(number)}{unit}" if unit else f"{number:.0f}"
+        number /= 1000
+    return f"{_three_digits(number)} T"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.{max(0, 2 - len(str(int(number))) + 1)}f}"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 contract``, ``2 contracts``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

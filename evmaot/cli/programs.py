@@ -7,6 +7,7 @@ May import: `evmaot.execution`, `evmaot.runtime`, `evmaot.store`, `evmaot.cli`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from evmaot.execution.hashing import keccak256
 from evmaot.execution.programs import JitPrograms
 from evmaot.runtime.directory_store import DirectoryStore
 from evmaot.runtime.preload import Preload, ResidentPrograms
+from evmaot.runtime.preloading import CURRENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOOKS_AT_CODE = ("CODECOPY", "EXTCODECOPY")
 """Opcodes that may read the running code, which the store does not keep."""
+_SMALLEST_CODE = b"\x00"
 
 
 def _may_be_there(store: Path) -> bool:
@@ -44,12 +47,20 @@ def _may_be_there(store: Path) -> bool:
 class RunPrograms:
     """The store first, then the compiler."""
 
-    def __init__(self, invocation: Invocation, *, use_store: bool) -> None:
+    def __init__(self, invocation: Invocation, *, use_store: bool, tier: Tier | None = None) -> None:
+        """`tier`: code of exactly this one, and what compiling it takes is to be told without the start of LLVM.
+
+        None: of the configured one, or whatever the store has.
+        """
         self._invocation = invocation
-        tier = Tier(invocation.settings.tier)
         # A tier that was asked for is meant; otherwise whatever the store has is good enough.
-        self._tier = tier.value if invocation.configuration.origins["tiers"].kind == "flag" else None
+        self._start_first = tier is not None
+        is_meant = tier is not None or invocation.configuration.origins["tiers"].kind == "flag"
+        tier = tier or Tier(invocation.settings.tier)
+        self._tier = tier.value if is_meant else None
         self._compiler = JitPrograms(CompileOptions(tier))
+        self._known: dict[tuple[bytes, str], CompiledProgram] = {}
+        self._is_started = False
         self._resident = self._open() if use_store else None
         self._by_hash_alone: bytes | None = None
         self._stored: set[bytes] = set()
@@ -77,7 +88,7 @@ class RunPrograms:
         # What the runtime leaves out is no matter here: it is compiled instead.  -v tells the reasons.
         log = logging.getLogger("evmaot.runtime")
         log.handlers = [logging.StreamHandler() if self._invocation.output.verbosity else logging.NullHandler()]
-        resident = ResidentPrograms()
+        resident = ResidentPrograms(profiles=CURRENT if self._tier is None else self._profiles(stores))
         for path in stores:
             try:
                 store = DirectoryStore(path, require_signed=settings.require_signed)
@@ -88,6 +99,19 @@ class RunPrograms:
                 error.context.setdefault("effect", "this store is not asked; what no other has is compiled here")
                 failures.say(error, self._invocation.output, "warning")
         return resident
+
+    def _profiles(self, stores: list[Path]) -> list[str]:
+        """Digests of this compiler's profiles of the tier: of several artifacts the store would choose by itself."""
+        from evmaot.store.directory import ArtifactDirectory
+        from evmaot.toolchain import stale_in
+
+        found = []
+        for path in stores:
+            # What can't be opened is told where it is added.
+            with contextlib.suppress(StoreError):
+                profiles = [one.profile for one in ArtifactDirectory.open(path, read_only=True).profiles()]
+                found += [one.digest for one in profiles if one.tier == self._tier and not stale_in(one)]
+        return found
 
     def prepare(self, message: Message, fork: Fork) -> None:
         """Have the message's own code ready, so that its run is timed without compiling."""
@@ -123,6 +147,12 @@ class RunPrograms:
 
     def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
         """The program of a code under a fork's rules."""
+        known = self._known.get((code, fork.name))
+        if known is None:
+            known = self._known[code, fork.name] = self._found(code, code_hash, fork)
+        return known
+
+    def _found(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
         if self._resident is not None:
             hashed = code_hash or keccak256(code)
             by_hash_alone = hashed == self._by_hash_alone
@@ -136,4 +166,8 @@ class RunPrograms:
                     f"the artifact of 0x{hashed.hex()} cannot be loaded here",
                     hint="see: evmaot verify, and evmaot show 0x" + hashed.hex()[:16],
                 )
+        if self._start_first and not self._is_started:
+            # What loading LLVM takes is no part of compiling a contract.
+            self._is_started = True
+            JitPrograms(self._compiler.options).program_for(_SMALLEST_CODE, None, fork)
         return self._compiler.program_for(code, code_hash, fork)

@@ -55,6 +55,7 @@ VERBS: dict[str, VerbRow] = {
         VerbRow("preload", _STORE, "Start as the runtime does, and tell what is loaded."),
         VerbRow("path", _STORE, "Print where things are."),
         VerbRow("run", _CODE, "Execute a contract natively with calldata."),
+        VerbRow("bench", _CODE, "Time a message, beside other interpreters."),
         VerbRow("dump", _CODE, "Print a stage of the compiler as text."),
         VerbRow("forks", _CODE, "Print the fork table."),
         VerbRow("statetest", _CODE, "Run official state tests natively, on EELS."),

@@ -20,7 +20,7 @@ from evmaot.json_text import parse_json
 from evmaot.store.files import Durability, StoreFiles, store_error, translated
 from evmaot.store.findings import Finding
 from evmaot.store.index import Entry, IndexReader, MemberKey, Pack, StoreIndex
-from evmaot.store.keys import Profile, canonical_json
+from evmaot.store.keys import Profile, StoredProfile, canonical_json
 from evmaot.store.locks import StoreLock, UnitLocks
 from evmaot.store.manifest import PackManifest
 from evmaot.store.paths import CACHEDIR_TAG, ROOT_NAMES, StorePaths
@@ -126,6 +126,10 @@ class ArtifactDirectory:
     def index(self, profile_ids: Iterable[str] | None = None) -> StoreIndex:
         """What is in the store now; a manifest that did not change since the last call is not read again."""
         return self._reader.read(profile_ids)
+
+    def profiles(self) -> list[StoredProfile]:
+        """Profiles that have packs, without reading the packs' manifests."""
+        return [place.profile for place in IndexReader(self.files).places(None, [])]
 
     def packs(self) -> Sequence[Pack]:
         """All packs whose manifests can be used."""

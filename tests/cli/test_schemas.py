@@ -78,6 +78,7 @@ COMMANDS: dict[str, Callable[[Cli, Path], list[list[str]]]] = {
     "preload": lambda cli, home: [["preload", "--check"]],
     "path": lambda cli, home: [["path"]],
     "run": lambda cli, home: [["run", "0x" + PUSH0_CODE], ["run", "0x" + "600160005500"]],
+    "bench": lambda cli, home: [["bench", "0x" + ADDING_CODE, "--count", "1", "--against", "pyrevm"]],
     "dump": lambda cli, home: [["dump", "0x" + ADDING_CODE, "--stage", "program"]],
     "forks": lambda cli, home: [["forks"]],
     "forks.show": lambda cli, home: [["forks", "show", "osaka"]],

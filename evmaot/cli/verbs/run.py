@@ -7,17 +7,14 @@ is a result, not a failure: the exit status says whether it could be run.  May i
 
 from __future__ import annotations
 
-import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation, setting_option
-from evmaot.cli.options import StoredName, fork_option
+from evmaot.cli.messages import MessageOptions, ending, message_options, requested_scenario, rules_of
 from evmaot.cli.output import counted, human_seconds
-from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
     from evmaot.cli.programs import RunPrograms
@@ -25,44 +22,13 @@ if TYPE_CHECKING:
     from evmaot.evm.forks import Fork
     from evmaot.execution.protocol import MessageResult
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command("run", cls=Verb)
-@click.argument("code", required=False, type=StoredName())
-@click.option("--calldata", default="", metavar="HEX", help="Input of the message.")
-@click.option("--gas", metavar="N", help="Gas of the message; 1,000,000,000 where nothing says otherwise.")
-@click.option("--value", default="0", metavar="N", help="Value in wei.")
-@fork_option("Rules; the default fork where none is given.")
-@click.option("--from", "sender", metavar="ADDRESS", help="Sender and origin.")
-@click.option("--to", "recipient", metavar="ADDRESS", help="Account that runs; with CODE, its code is CODE.")
-@click.option("--prestate", type=_FILE, metavar="FILE", help="Accounts before the message, as JSON.")
-@click.option("--block-env", type=_FILE, metavar="FILE", help="Values of the block, as JSON.")
-@click.option(
-    "--transaction",
-    type=_FILE,
-    metavar="FILE",
-    help="Run the transaction of a state test or benchmark with its prestate and block.",
-)
-@click.option("--contract", metavar="GLOB", help="Which contract of a file that holds several.")
+@message_options()
 @click.option("--no-store", is_flag=True, help="Compile here; do not look into the store.")
 @setting_option("tiers", "--opt", metavar="TIER", help="fast or optimised.")
 @pass_invocation
-def command(
-    invocation: Invocation,
-    code: str | None,
-    calldata: str,
-    gas: str | None,
-    value: str,
-    fork: Fork | None,
-    sender: str | None,
-    recipient: str | None,
-    prestate: Path | None,
-    block_env: Path | None,
-    transaction: Path | None,
-    contract: str | None,
-    no_store: bool,
-) -> None:
+def command(invocation: Invocation, /, no_store: bool, **options: Any) -> None:
     """Execute a contract natively with calldata; print how it ended, output, gas, logs and what changed.
 
     CODE is runtime code as hex digits with 0x, a file in any format that build reads, - for standard input, or the
@@ -77,24 +43,12 @@ def command(
     of state tests (currentNumber), of blocks (timestamp), or of the documentation (base_fee).
     """
     from evmaot.cli.programs import RunPrograms
-    from evmaot.cli.scenario import load_json, parse_number, transaction_scenario
-    from evmaot.evm.forks import DEFAULT_FORK, fork_named
     from evmaot.execution.executor import Executor
 
-    rules = fork or fork_named(DEFAULT_FORK)
-    limit = None if gas is None else parse_number(gas, "--gas", 1 << 63)
+    message = MessageOptions(**options)
+    rules = rules_of(message)
     programs = RunPrograms(invocation, use_store=not no_store)
-    name = None
-    if transaction is not None:
-        if code or recipient or sender or prestate or block_env or calldata or value != "0":
-            hint = "leave out CODE and the options that describe a message; --gas and --fork may stay"
-            raise UsageError("two_messages", "--transaction describes the whole message", hint=hint)
-        scenario, name = transaction_scenario(load_json(transaction, "the transaction"), rules, limit)
-    else:
-        scenario = _described(
-            invocation, programs, code, contract, rules, calldata=calldata, gas=limit, value=value, sender=sender,
-            recipient=recipient, prestate=prestate, block_env=block_env,
-        )  # fmt: skip
+    scenario, name = requested_scenario(invocation, [programs], message)
     programs.prepare(scenario.message, rules)
     compiled_before, start = programs.compile_seconds, time.perf_counter()
     result = Executor(programs).execute(scenario.message, scenario.environment, scenario.state, rules)
@@ -106,59 +60,8 @@ def command(
         _print(invocation, result, scenario, programs, rules, seconds)
 
 
-def _described(
-    invocation: Invocation,
-    programs: RunPrograms,
-    code: str | None,
-    contract: str | None,
-    fork: Fork,
-    *,
-    calldata: str,
-    gas: int | None,
-    value: str,
-    sender: str | None,
-    recipient: str | None,
-    prestate: Path | None,
-    block_env: Path | None,
-) -> Scenario:
-    """The scenario of CODE and the options."""
-    from evmaot.cli import scenario as parts
-    from evmaot.cli.one_code import one_code
-    from evmaot.execution.prestate import Prestate
-
-    if code is None and recipient is None:
-        hint = "give CODE, or --to with --prestate, or --transaction; see: evmaot run --help"
-        raise UsageError("nothing_to_run", "there is nothing to run", hint=hint)
-    before = parts.load_prestate(prestate) if prestate else Prestate()
-    if block_env is not None:
-        block = parts.parse_block(parts.load_json(block_env, "the block environment"))
-    else:
-        block = parts.load_block_of_prestate(prestate) if prestate else parts.Block()
-    if block.ignored:
-        invocation.output.warn(f"warning: not used: {', '.join(block.ignored)} ({block_env})", style="yellow")
-    call = parts.Call(
-        sender=parts.DEFAULT_SENDER if sender is None else parts.parse_address(sender, "--from"),
-        recipient=parts.DEFAULT_RECIPIENT if recipient is None else parts.parse_address(recipient, "--to"),
-        input=parts.parse_bytes(calldata, "--calldata"),
-        gas=parts.DEFAULT_GAS if gas is None else gas,
-        value=parts.parse_number(value, "--value"),
-    )
-    if code is None:
-        if call.recipient not in before.accounts:
-            raise UsageError("no_such_account", f"the prestate has no account {recipient}", hint="see --prestate")
-        return parts.scenario(fork, call, before, block)
-    if re.fullmatch(r"0[xX][0-9a-fA-F]{64}", code):
-        stand_in, code_hash = programs.artifact(code[2:].lower(), fork)
-        return parts.scenario(fork, call, before, block, stand_in, code_hash)
-    return parts.scenario(fork, call, before, block, one_code(invocation, code, contract))
-
-
 def _address(value: int) -> str:
     return f"0x{value:040x}"
-
-
-def _ending(result: MessageResult) -> str:
-    return f"{result.status.name} ({result.failure.value})" if result.failure else result.status.name
 
 
 def _state_data(result: MessageResult) -> dict[str, Any]:
@@ -214,8 +117,9 @@ def _print(
     seconds: float,
 ) -> None:
     output = invocation.output
+    failure = result.failure.value if result.failure else None
     rows = [
-        ("status", output.styled(_ending(result), "green" if result.succeeded else "red")),
+        ("status", output.styled(ending(result.status.name, failure), "green" if result.succeeded else "red")),
         ("output", f"0x{result.output.hex()}"),
         ("gas used", str(scenario.message.gas - result.gas_left)),
         ("refund", str(result.refund)),
