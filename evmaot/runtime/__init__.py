@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         NewLibrary,
         StoredArtifact,
         TemplateStore,
+        WatchedStore,
     )
     from evmaot.runtime.config import (
         BackendSelection,
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
 
 _NAMES_OF = {
     "artifacts": "ArtifactKey ArtifactLibrary ArtifactManifest ArtifactStore Inventory NewLibrary StoredArtifact "
-    "TemplateStore",
+    "TemplateStore WatchedStore",
     "config": "BackendSelection JitMode OptLevel RuntimeConfig RuntimeTuning",
     "directory_store": "DirectoryStore",
     "events": "CompilationEvent CompilationKind EvictedEvent PreloadedEvent PublicationFailedEvent PublishedEvent "
@@ -159,6 +160,7 @@ __all__ = [
     "ArtifactManifest",
     "StoredArtifact",
     "TemplateStore",
+    "WatchedStore",
     "ArtifactLibrary",
     "Inventory",
     "NewLibrary",

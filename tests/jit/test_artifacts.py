@@ -227,6 +227,19 @@ def test_units_that_do_not_link_together_are_stored_alone(make_backend: MakeBack
     assert len(libraries_in(root)) == 3
 
 
+def test_an_import_that_nobody_signed_is_left_out_where_signatures_are_required(
+    make_backend: MakeBackend, root: Path
+) -> None:
+    publish(root, Contract())
+    (path,) = (root / "v1").rglob("packs/*.json")
+    path.write_bytes(path.read_bytes().replace(b'"kind":"build"', b'"kind":"import"'))
+    assert isinstance(make_backend(store=root).lookup(request_of(CODE)), Compiled)
+    backend = make_backend(store=root, require_signed=True)
+    assert backend.lookup(request_of(CODE)) == Interpret(InterpretReason.NOT_READY)
+    assert backend.stats().preload_skipped == {"unsigned": 1}
+    assert backend.compile_jit_sync(request_of(CODE)).status is OutcomeStatus.COMPILED, "nor found in the store"
+
+
 def test_what_another_process_published_is_loaded_and_not_compiled(make_backend: MakeBackend, root: Path) -> None:
     backend = make_backend(store=root)
     publish(root, Contract(), Contract(code=numbered(1)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evmaot.inputs.context import ConstructorFailed, Context, ShapeError, object_or_empty, text_or_none
+from evmaot.inputs.context import ConstructorFailed, Context, ShapeError, object_or_empty, require_object, text_or_none
 from evmaot.inputs.contract import accept_code
 from evmaot.inputs.formats.base import Format
 from evmaot.inputs.hexadecimal import HexFault, decode_hex, strip_prefix
@@ -26,8 +26,9 @@ def _recognise(document: Any) -> bool:
 
 
 def _read(document: Any, context: Context) -> Iterator[Item]:
-    label = text_or_none(document.get("contractName")) or context.name
-    value = document.get("creationCode", document.get("bytecode"))
+    fields = require_object(document, "the document")
+    label = text_or_none(fields.get("contractName")) or context.name
+    value = fields.get("creationCode", fields.get("bytecode"))
     if isinstance(value, Mapping):
         value = value.get("object")
     if not isinstance(value, str) or not strip_prefix(value):
@@ -35,7 +36,7 @@ def _read(document: Any, context: Context) -> Iterator[Item]:
     elif context.run_constructor is None:
         yield context.problem("init_code_only", "only the code that creates the contract, not the code that it runs")
     else:
-        yield _deployed(document, value, label, context)
+        yield _deployed(fields, value, label, context)
 
 
 def _deployed(document: Mapping[str, Any], value: str, label: str, context: Context) -> Item:

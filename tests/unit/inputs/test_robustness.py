@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evmaot.inputs.problems import PROBLEMS
@@ -91,6 +91,7 @@ def test_a_document_has_at_most_one_format(document: Any) -> None:
 
 
 @given(damaged_documents(), st.sampled_from([row.name for row in FORMATS]))
+@example([], "init-only")
 @QUICK
 def test_any_document_read_as_any_format_raises_nothing(document: Any, name: str) -> None:
     check(list(read_inputs(["-"], format=name, stdin=io.BytesIO(json.dumps(document).encode()))))
