@@ -11,7 +11,7 @@ May import: `evmaot.abi`, `evmaot.errors`, `evmaot.members`, `evmaot.sharing`, `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -20,16 +20,18 @@ from evmaot.errors import EvmaotError, StoreError
 from evmaot.members import wrong_members
 from evmaot.sharing.archive import ArchiveReader
 from evmaot.sharing.contents import ExportedFile, ExportedPack, form_of
-from evmaot.store.codes import StoredCode, unpack_codes
+from evmaot.store.codes import StoredCode, read_codes, unpack_codes
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.elf_rules import RULES, read_layout, table_of
 from evmaot.store.keys import Profile, parse_profile
-from evmaot.store.manifest import PackManifest, parse, sorted_members
+from evmaot.store.manifest import Member, PackManifest, parse, sorted_members
 from evmaot.store.publication import NewPack
 
 BATCH_BYTES: Final = 64 << 20
 BATCH_PACKS: Final = 32
 Kind = Literal["import", "pull"]
+_Key = tuple[str, str]
+"""SHA-256 of a member's code, and its rules digest."""
 
 
 class PackRefused(Exception):
@@ -95,10 +97,10 @@ class Importer:
         """Judge a pack and publish it, now or with the next ones.  Raises StoreError."""
         try:
             judged = judge(pack, profile, manifest, library, codes, self._kind, self.signed_by)
+            merged = self._merged(judged)
         except PackRefused as refusal:
             self.report.refused.append(Refusal(pack.object_sha256, refusal.reason, refusal.message))
             return
-        merged = self._merged(judged)
         self.report.profiles[judged.profile.digest] = judged.profile
         if merged is None:
             self.report.known.append(pack.object_sha256)
@@ -120,7 +122,7 @@ class Importer:
             self._told(f"{len(self.report.new)} packs stored")
 
     def _merged(self, judged: NewPack) -> NewPack | None:
-        """The pack with what the store knows of it already; None where it adds nothing."""
+        """The pack with what the store knows of it already; None where it adds nothing.  Raises PackRefused."""
         record = judged.manifest.object
         pack = self._known.get(record.sha256)
         there = {} if pack is None else {(row.code_sha256, row.rules): row for row in pack.manifest.members}
@@ -131,10 +133,25 @@ class Importer:
                 added = [fork for fork in row.forks if fork not in old.forks]
                 row = old._replace(forks=(*old.forks, *added))
             rows[row.code_sha256, row.rules] = row
+        origin = judged.manifest.origin
+        if pack is not None and origin.is_unsigned and not pack.manifest.origin.is_unsigned:
+            origin, rows = pack.manifest.origin, self._proved(judged, there, rows)
         adds_signature = pack is not None and self._adds_signature(pack.manifest)
         if rows == there and not adds_signature and self._is_whole(judged):
             return None
-        return replace(judged, manifest=replace(judged.manifest, members=sorted_members(rows.values())))
+        return replace(judged, manifest=replace(judged.manifest, origin=origin, members=sorted_members(rows.values())))
+
+    def _proved(self, judged: NewPack, there: Collection[_Key], rows: dict[_Key, Member]) -> dict[_Key, Member]:
+        """Without what bytecode does not prove: nobody signed it, and what is there was made here or signed.
+
+        The library is the same to the byte; it is what is said of it that could be a lie.  Raises PackRefused.
+        """
+        own = read_codes(self._store.files, judged.manifest.object.sha256) or ()
+        known = {code.sha256 for code in (*judged.codes, *own)}
+        rows = {key: row for key, row in rows.items() if key in there or key[0] in known}
+        added = tuple(row for key, row in rows.items() if key not in there)
+        _require_right(replace(judged.manifest, members=added), judged.profile, own)
+        return rows
 
     def _adds_signature(self, manifest: PackManifest) -> bool:
         return manifest.origin.is_unsigned and bool(self.signed_by)
@@ -200,10 +217,15 @@ def _judged_codes(data: bytes | None, manifest: PackManifest, profile: Profile) 
         codes = () if data is None else unpack_codes(data)
     except EvmaotError as error:
         raise PackRefused(error.reference, error.cause or error.message) from error
+    _require_right(manifest, profile, codes)
+    return codes
+
+
+def _require_right(manifest: PackManifest, profile: Profile, codes: Iterable[StoredCode]) -> None:
+    """Raise PackRefused for a member that its bytecode or the tables of forks contradict."""
     for wrong in wrong_members(manifest, profile, codes, decode=True):
         reason = "code_hash_mismatch" if wrong.field in ("code_hash", "length") else "member_mismatch"
         raise PackRefused(reason, wrong.message)
-    return codes
 
 
 def import_archive(importer: Importer, reader: ArchiveReader) -> ImportReport:

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from evmaot.runtime import open_runtime
+from evmaot.store.codes import StoredCode, pack_codes
+from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.keys import Profile
 from evmaot.store.manifest import PackManifest
 from tests.cli.conftest import ADDING_CODE, Cli
 from tests.cli.exports import Parts, changed, packs_of
+
+OTHER = StoredCode(b"\x00", ("osaka",), "other")
 
 
 def test_what_was_taken_unsigned_is_noted_and_left_out_where_signatures_are_required(
@@ -81,3 +85,27 @@ def test_who_signed_is_not_believed_of_a_strangers_manifest(cli: Cli, signed: Pa
     assert open_runtime(other, require_signed=True).statistics().skipped == {"unsigned": 1}
     assert cli("--store", other, "export", "again.tar").code == 0
     assert b"signed_by" not in Path("again.tar").read_bytes()
+
+
+@pytest.mark.parametrize("lies", [False, True], ids=["right", "with a wrong code hash"])
+def test_an_unsigned_import_takes_nothing_from_what_was_built_here(
+    cli: Cli, signed: Path, real_store: Path, monkeypatch: pytest.MonkeyPatch, lies: bool
+) -> None:
+    """It brings back what was deleted of the very same library, where the bytecode here proves what it says."""
+    signed.with_name("packs.tar.minisig").unlink()
+
+    def bare(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
+        first = manifest.members[0]
+        first = first._replace(code_hash="ab" * 32) if lies else first
+        # Bytecode of another code alone: the export proves nothing.
+        return profile, replace(manifest, members=(first, *manifest.members[1:])), library, pack_codes([OTHER])
+
+    monkeypatch.setenv("EVMAOT_REQUIRE_SIGNED", "true")
+    signed.write_bytes(changed(signed, bare))
+    gone = next(iter(ArtifactDirectory.open(real_store).index())).key
+    ArtifactDirectory.open(real_store).remove_members([gone])
+    result = cli("import", "--allow-unsigned", signed, "--json")
+    keys = {entry.key for entry in ArtifactDirectory.open(real_store).index()}
+    assert (result.code, gone in keys, len(keys)) == ((4, False, 1) if lies else (0, True, 2))
+    assert open_runtime(real_store, require_signed=True).statistics().skipped == {}
+    assert cli("verify", "--level", "rebuild").code == 0
