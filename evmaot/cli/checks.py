@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from evmaot.cli.files import existing
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.output import counted, human_seconds, human_size
 from evmaot.errors import EvmaotError, TrustError
@@ -205,13 +206,6 @@ def _store(invocation: Invocation) -> Iterator[Check]:
         yield Check("writing", Health.NOTE, f"the store cannot be written by this user ({why}); loading works")
 
 
-def _existing(path: Path) -> Path:
-    """The path, or the nearest directory above it that is there."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path
-
-
 def _mounts() -> list[tuple[str, str]]:
     """(directory, type) of what is mounted."""
     try:
@@ -222,7 +216,7 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 def _file_system(invocation: Invocation) -> Iterator[Check]:
-    path = Path(os.path.realpath(_existing(invocation.settings.store)))
+    path = Path(os.path.realpath(existing(invocation.settings.store)))
     mounts = [mount for mount in _mounts() if path.is_relative_to(mount[0])]
     kind = max(mounts, key=lambda mount: len(mount[0]))[1] if mounts else "unknown"
     flags = os.statvfs(path).f_flag
@@ -240,7 +234,7 @@ def _file_system(invocation: Invocation) -> Iterator[Check]:
 
 
 def _space(invocation: Invocation) -> Iterator[Check]:
-    path = _existing(invocation.settings.store)
+    path = existing(invocation.settings.store)
     disk, status = shutil.disk_usage(path), os.statvfs(path)
     words = f"{human_size(disk.free)} free of {human_size(disk.total)}"
     if status.f_files and status.f_favail < 1000:

@@ -21,14 +21,14 @@ from evmaot.errors import CompilerBug, EvmaotError, UsageError
 
 EXIT_CODES = {
     0: "success",
-    1: "internal error, or the machine refused something",
+    1: "internal error, the machine refused something, or results differ (bench)",
     2: "usage or configuration",
     3: "partial: some inputs failed, the rest are stored",
-    4: "corruption found",
+    4: "corruption found, or damage that --repair could only move aside",
     5: "untrusted or unsigned",
     6: "could not check, or could not load",
     7: "nothing matched (with --error-if-empty)",
-    73: "the store cannot be written, or the disk is full",
+    73: "the store cannot be written or is not there, or the disk is full",
     75: "busy: another process holds a lock, try again",
     77: "refused by trust policy",
     130: "interrupted (SIGINT)",

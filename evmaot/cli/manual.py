@@ -23,6 +23,9 @@ Data goes to standard output, words go to standard error. With --json, standard 
 {"schema", "evmaot", "ok", "data", "problems"} whose schema is versioned: evmaot.VERB/MAJOR. The JSON Schemas are in
 the package's directory schemas. Sizes are bytes, times RFC 3339 in UTC, durations seconds; names may be added
 within a major version. Where a command fails, data is null and problems says why.
+
+A store that is not there yet is an empty one for ls, stats, pins, explain and doctor; build, import and pull make it.
+For every other command that needs one it is an error, with exit status 73.
 """
 
 EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {

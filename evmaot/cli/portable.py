@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evmaot.cli.invocation import Invocation
-from evmaot.cli.sharing import require_outside
+from evmaot.cli.sharing import require_directory, require_outside
 from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def redirect(invocation: Invocation, directory: Path) -> None:
     if configuration.origins["store"].kind == "flag":
         raise UsageError("two_stores", "--output is a store of its own", hint="leave out --store, or --output")
     require_outside(invocation, directory, "a portable directory")
-    if directory.exists() and not directory.is_dir():
-        hint = "name a new or empty directory, or one that --output made"
-        raise UsageError("not_a_directory", f"{directory} is there, and no directory", hint=hint)
+    require_directory(directory)
     path = Path(os.path.abspath(directory))
     settings = replace(configuration.settings, store=path, store_layers=(), gc_automatic=False)
     invocation.configuration = replace(configuration, settings=settings)

@@ -285,7 +285,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
     "pull": _IMPORT,
     "keygen": {"secret_key_file": "text", "public_key_file": "text", "public_key": "text", "key": "text"},
     "stats": {
-        "store": {"path": "text", "id": "text", "created": "time", "format": "count"},
+        "store": {"path": "text", "id": "text?", "created": "time?", "format": "count?"},
         "contracts": "count",
         "code_bytes": "bytes",
         "artifacts": "count",

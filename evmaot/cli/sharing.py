@@ -78,6 +78,14 @@ def require_outside(invocation: Invocation, path: Path, what: str) -> None:
         raise UsageError("in_store", f"{what} is not kept in the store", context={"path": str(path)}, hint=hint)
 
 
+def require_directory(path: Path) -> None:
+    """Raise UsageError ``not_a_directory`` for what is there, or above it, and no directory."""
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.lexists(one))
+    if not there.is_dir():
+        hint = "name a new directory, or one that is there"
+        raise UsageError("not_a_directory", f"{there} is there, and no directory", hint=hint)
+
+
 def secret_key(invocation: Invocation, path: Path) -> SecretKey:
     """The key that signs.  Raises UsageError, TrustError."""
     from evmaot.sharing.signature import read_secret_key

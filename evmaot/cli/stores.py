@@ -57,32 +57,53 @@ def open_layers(invocation: Invocation) -> list[ArtifactDirectory]:
     return layers
 
 
-def index_or_empty(invocation: Invocation) -> StoreIndex:
-    """What the store holds; nothing where there is no store yet."""
+def store_or_none(invocation: Invocation, *, by_policy: bool = False) -> ArtifactDirectory | None:
+    """The store, None where there is none yet: for what only lists, that is an empty one.  Raises as `open_store`."""
     try:
-        return open_store(invocation, by_policy=True).index()
+        return open_store(invocation, by_policy=by_policy)
     except StoreError as error:
         if error.reference != "store_missing":
             raise
-        return StoreIndex((), ())
+        return None
+
+
+def index_or_empty(invocation: Invocation) -> StoreIndex:
+    """What the store holds; nothing where there is no store yet."""
+    store = store_or_none(invocation, by_policy=True)
+    return StoreIndex((), ()) if store is None else store.index()
 
 
 def summary_or_empty(invocation: Invocation) -> StoreSummary:
     """The store in numbers, which costs little however large it is; nothing where there is no store yet."""
     from evmaot.store.summaries import StoreSummary, read_summaries
 
-    try:
-        store = open_store(invocation, by_policy=True)
-        return read_summaries(store.files, may_write=store.may_write, require_signed=store.require_signed)
-    except StoreError as error:
-        if error.reference != "store_missing":
-            raise
+    store = store_or_none(invocation, by_policy=True)
+    if store is None:
         return StoreSummary({}, {}, ())
+    return read_summaries(store.files, may_write=store.may_write, require_signed=store.require_signed)
+
+
+def finding_hint(finding: Finding) -> str | None:
+    """What to do about a finding."""
+    from evmaot.store.pins import damaged_hint
+
+    if finding.code == "pin_damaged":
+        return damaged_hint(finding.subject.rpartition("/")[2].removesuffix(".json"))
+    return "evmaot verify" if finding.severity is Severity.ERROR else None
+
+
+def not_loaded_hint(reason: str) -> str:
+    """What to do about something that is meant for this machine, and is not loaded for that reason."""
+    if reason == "noexec_mount":
+        return "evmaot --store DIR on a file system that lets libraries run, or mapping='copy' in the runtime"
+    if reason in ("store_untrusted", "unsigned", "untrusted_key", "bad_signature"):
+        return "evmaot doctor, and evmaot verify --level trust"
+    return "evmaot verify --repair"
 
 
 def finding_problem(finding: Finding) -> dict[str, Any]:
     """A finding as an entry of `problems` in a JSON document."""
-    hint = "evmaot verify" if finding.severity is Severity.ERROR else None
+    hint = finding_hint(finding)
     return {
         "code": finding.code,
         "severity": finding.severity.value,

@@ -40,12 +40,12 @@ def signature_text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-@contextlib.contextmanager
-def private_copy(path: Path, directory: Path) -> Iterator[BinaryIO]:
-    """A copy of a file that nobody else can write to; it has no name and goes with the block.
+def require_readable(path: Path) -> None:
+    """Raise UsageError ``unreadable_file`` for what is no file to import, before a store is made for it."""
+    os.close(_opened(path))
 
-    `directory` is of the file system that needs the room anyway.  Raises UsageError ``unreadable_file``, StoreError.
-    """
+
+def _opened(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -55,6 +55,16 @@ def private_copy(path: Path, directory: Path) -> Iterator[BinaryIO]:
         os.close(descriptor)
         hint = "give a file of evmaot export; what export --directory wrote is served, and fetched with evmaot pull"
         raise UsageError("unreadable_file", "the export is no regular file", context={"path": str(path)}, hint=hint)
+    return descriptor
+
+
+@contextlib.contextmanager
+def private_copy(path: Path, directory: Path) -> Iterator[BinaryIO]:
+    """A copy of a file that nobody else can write to; it has no name and goes with the block.
+
+    `directory` is of the file system that needs the room anyway.  Raises UsageError ``unreadable_file``, StoreError.
+    """
+    descriptor = _opened(path)
     with open(descriptor, "rb") as source, contextlib.ExitStack() as stack:
         with translated("copy the export into the store", directory):
             copy = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile(dir=directory)))

@@ -117,9 +117,14 @@ def pinned_members(files: StoreFiles) -> frozenset[MemberKey]:
             f"a pin can't be read: {findings[0].subject}",
             context={"path": findings[0].subject, "effect": "nothing is removed, for nobody knows what it was to keep"},
             cause=findings[0].message,
-            hint=f"evmaot unpin {name} removes it; evmaot pin {name} ... makes it again",
+            hint=damaged_hint(name),
         )
     return frozenset().union(*(pin.members for pin in pins))
+
+
+def damaged_hint(name: str) -> str:
+    """What to do about a pin that can't be read."""
+    return f"evmaot unpin {name} removes it; evmaot pin {name} ... makes it again"
 
 
 def dangling(pin: Pin, index: StoreIndex) -> frozenset[MemberKey]:
@@ -148,12 +153,14 @@ def _parse(data: bytes, name: str) -> Pin:
             newer = str(document.get("schema")).startswith("evmaot.pin/")
             reference = "format_newer" if newer else "pin_damaged"
             cause = f"it is {str(document.get('schema'))[:64]!r}, this version reads {PIN_SCHEMA}"
-            raise CorruptionError(reference, f"the pin {name!r} can't be read", cause=cause)
+            hint = "upgrade evmaot" if newer else damaged_hint(name)
+            raise CorruptionError(reference, f"the pin {name!r} can't be read", cause=cause, hint=hint)
         if document.get("name") != name or not isinstance(document.get("created"), str):
             raise ValueError("its name or time is not its own")
         return Pin(name, document["created"], frozenset(_members(document.get("members"))))
     except ValueError as error:
-        raise CorruptionError("pin_damaged", f"the pin {name!r} can't be read", cause=str(error)) from error
+        text = f"the pin {name!r} can't be read"
+        raise CorruptionError("pin_damaged", text, cause=str(error), hint=damaged_hint(name)) from error
 
 
 def _members(by_profile: Any) -> Iterable[MemberKey]:

@@ -49,6 +49,10 @@ class StoreUsage:
     """Names of pins."""
 
 
+NOTHING: Final = StoreUsage(0, {}, Usage(0, 0), Usage(0, 0), Usage(0, 0), Usage(0, 0), ())
+"""Where there is no store."""
+
+
 def store_usage(files: StoreFiles, referenced: Iterable[str]) -> StoreUsage:
     """Look at everything but packs.  `referenced`: SHA-256 (hex) of the libraries that manifests refer to.
 

@@ -14,6 +14,7 @@ import pytest
 
 from evmaot.cli import checks
 from evmaot.cli.checks import Check, Health
+from evmaot.cli.stores import not_loaded_hint
 from evmaot.store.manifest import parse, to_json
 from tests.cli.conftest import Cli
 from tests.cli.stores import PROFILE, publish
@@ -84,9 +85,59 @@ def test_stats_reads_no_library(cli: Cli, store: Path) -> None:
     assert cli("stats").code == 0
 
 
-def test_stats_without_a_store_is_an_error(cli: Cli) -> None:
-    result = cli("stats")
-    assert (result.code, "[store_missing]" in result.err) == (73, True)
+def test_what_lists_takes_a_store_that_is_not_there_for_an_empty_one(cli: Cli) -> None:
+    for arguments in (("ls",), ("stats",), ("pins",), ("doctor",)):
+        result = cli(*arguments)
+        assert (result.code, "hint: " in result.out + result.err) == (0, True), arguments
+    data = cli("stats", "--json").document["data"]
+    assert (data["artifacts"], data["store"]["id"]) == (0, None)
+    assert not Path(data["store"]["path"]).exists()
+
+
+def test_a_part_that_repair_could_only_move_aside_is_told_by_the_exit_status(cli: Cli, real_store: Path) -> None:
+    for path in [*real_store.glob("v1/codes/*/*.codes"), *real_store.glob("v1/objects/*/*.so")]:
+        path.chmod(0o644)
+        path.write_bytes(b"damaged")
+    result = cli("verify", "--repair")
+    assert (result.code, "[lost]" in result.err) == (4, True)
+    assert cli("verify").code == 0
+
+
+def test_a_damaged_pin_says_how_to_get_rid_of_it(cli: Cli, real_store: Path) -> None:
+    assert cli("pin", "release", "--all").code == 0
+    (real_store / "v1" / "pins" / "release.json").write_text("{")
+    hint = "evmaot unpin release removes it; evmaot pin release ... makes it again"
+    assert hint in cli("pins").err
+    assert [row["hint"] for row in cli("verify", "--json").document["problems"]] == [hint]
+
+
+def test_a_mount_without_execution_is_no_case_for_repair() -> None:
+    assert "repair" not in not_loaded_hint("noexec_mount")
+    assert "repair" not in not_loaded_hint("store_untrusted")
+    assert not_loaded_hint("hash_mismatch") == "evmaot verify --repair"
+
+
+@pytest.mark.parametrize("arguments", [("--sort", "length"), ("--limit", "1")])
+def test_orders_and_limits_of_contracts_are_not_ignored_where_there_are_none(
+    cli: Cli, arguments: tuple[str, str]
+) -> None:
+    result = cli("ls", *arguments)
+    assert (result.code, "[needs_contracts]" in result.err) == (2, True)
+    assert f"hint: evmaot ls --contracts {' '.join(arguments)}" in result.err
+
+
+def test_an_import_of_nothing_makes_no_store(cli: Cli, home: Path) -> None:
+    result = cli("import", "--allow-unsigned", "absent.tar")
+    assert (result.code, "[unreadable_file]" in result.err) == (2, True)
+    assert not cli("path", "--json").document["data"]["store"]["exists"]
+
+
+def test_an_export_to_a_directory_that_is_a_file_is_refused(cli: Cli, real_store: Path, home: Path) -> None:
+    (home / "file").write_text("mine")
+    for place in ("file", "file/below"):
+        result = cli("export", "--directory", place)
+        assert (result.code, "[not_a_directory]" in result.err) == (2, True)
+    assert (home / "file").read_text() == "mine"
 
 
 def test_preload_loads_what_the_runtime_loads_and_leaves_nothing_behind(cli: Cli, real_store: Path) -> None:

@@ -56,13 +56,15 @@ def command(
     its contracts is selected.
     """  # fmt: skip
     from evmaot.cli.listing import Selection
-    from evmaot.cli.sharing import require_outside, secret_key, signing
+    from evmaot.cli.sharing import require_directory, require_outside, secret_key, signing
     from evmaot.cli.stores import open_store, warn_of_refusals
     from evmaot.sharing.contents import CONTENTS_NAME
     from evmaot.sharing.exporting import SIGNATURE_SUFFIX, plan_export, write_directory, write_file
     from evmaot.store.pins import read_pin
 
     require_outside(invocation, output, "an export")
+    if directory:
+        require_directory(output)
     key = None if key_file is None else secret_key(invocation, key_file)
     signed = output / CONTENTS_NAME if directory else output
     sign = None if key is None else signing(key, signed.name)

@@ -37,11 +37,12 @@ def command(
     from evmaot.cli.stores import open_store
     from evmaot.sharing.archive import ArchiveReader
     from evmaot.sharing.importing import Importer, import_archive
-    from evmaot.sharing.source import private_copy, signature_beside
+    from evmaot.sharing.source import private_copy, require_readable, signature_beside
     from evmaot.sharing.trust import signer
 
     policy = trust_policy(invocation, keys, allow_unsigned=allow_unsigned)
     signature = signature_beside(source)
+    require_readable(source)
     store = open_store(invocation, create=True)
     importer = Importer(store, "import", invocation.output.detail)
     with private_copy(source, store.paths.tmp) as stream:

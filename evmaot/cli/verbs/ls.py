@@ -14,6 +14,7 @@ import click
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.options import fork_option, profile_option
 from evmaot.cli.output import Column, counted, human_size
+from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
     from evmaot.cli.listing import Selection
@@ -46,9 +47,7 @@ _ORDERS: dict[str, Callable[[Entry], Any]] = {
 @click.option(
     "--sort",
     type=click.Choice(list(_ORDERS)),
-    default="label",
-    show_default=True,
-    help="Order of --contracts; length and time begin with the largest.",
+    help="Order of --contracts (default: label); length and time begin with the largest.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many rows of --contracts.")
 @click.option("--jsonl", is_flag=True, help="One JSON record a line, and a summary last.")
@@ -63,7 +62,7 @@ def command(
     fork: Fork | None,
     profile: str | None,
     stale: bool,
-    sort: str,
+    sort: str | None,
     limit: int | None,
     jsonl: bool,
     error_if_empty: bool,
@@ -83,8 +82,11 @@ def command(
     if contracts or pattern is not None:
         found = index_or_empty(invocation)
         selection = Selection(pattern, fork, profile, _stale_profiles(found) if stale else None)
-        number = _contracts(invocation, found, selection, sort, limit, jsonl)
+        number = _contracts(invocation, found, selection, sort or "label", limit, jsonl)
     else:
+        if sort is not None or limit is not None:
+            hint = f"evmaot ls --contracts {'--sort ' + sort if sort else f'--limit {limit}'}"
+            raise UsageError("needs_contracts", "--sort and --limit are of rows of contracts", hint=hint)
         found = summary_or_empty(invocation)
         selection = Selection(None, fork, profile, _stale_profiles(found) if stale else None)
         number = _profiles(invocation, found, selection, jsonl)

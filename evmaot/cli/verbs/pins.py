@@ -26,12 +26,12 @@ def command(invocation: Invocation) -> None:
     MISSING counts artifacts that a pin keeps and the store does not hold: they were cleared, damaged, or the store is
     a copy without them. SIZE is that of the libraries that are kept; pins that share libraries overlap.
     """
-    from evmaot.cli.stores import finding_problem, open_store
+    from evmaot.cli.stores import finding_hint, finding_problem, store_or_none
     from evmaot.store.pins import read_pins
 
-    store = open_store(invocation)
-    pins, findings = read_pins(store.files)
-    entries = {entry.key: entry for entry in store.index()}
+    store = store_or_none(invocation)
+    pins, findings = ([], []) if store is None else read_pins(store.files)
+    entries = {} if store is None else {entry.key: entry for entry in store.index()}
     rows = [pin_data(pin, entries) for pin in pins]
     output = invocation.output
     if output.as_json:
@@ -52,6 +52,7 @@ def command(invocation: Invocation) -> None:
         output.say("hint: evmaot pin NAME --all")
     for finding in findings:
         output.warn(f"error: {finding.subject}: {finding.message} [{finding.code}]", style="error")
+        output.warn(f"hint: {finding_hint(finding)}")
     dangling = [row for row in rows if row["missing"]]
     if dangling:
         names = ", ".join(row["name"] for row in dangling)

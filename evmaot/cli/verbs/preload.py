@@ -20,6 +20,7 @@ import click
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.options import profiles_option
 from evmaot.cli.output import Column, counted, human_size
+from evmaot.cli.stores import not_loaded_hint
 
 if TYPE_CHECKING:
     from evmaot.runtime.preloading import Profiles
@@ -104,7 +105,8 @@ def command(
     if refused:
         output.warn(f"error: {counted(len(refused), 'part')} of the store refused [not_loaded]", style="error")
         output.warn("effect: their contracts are interpreted or compiled anew; every other one is served")
-        output.warn("hint: evmaot verify --repair")
+        for hint in dict.fromkeys(not_loaded_hint(row["reason"]) for row in refused):
+            output.warn(f"hint: {hint}")
         context.exit(COULD_NOT_LOAD)
     output.say("everything for this machine was loaded", style="green")
 
@@ -186,7 +188,7 @@ def _problem(row: dict[str, Any]) -> dict[str, Any]:
         "subject": row["subject"],
         "message": row["message"],
         "cause": None,
-        "hint": "evmaot verify --repair",
+        "hint": not_loaded_hint(row["reason"]),
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evmaot.cli.files import existing
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.output import Column, counted, human_size
 
@@ -32,24 +33,26 @@ def command(invocation: Invocation) -> None:
     compiled for. For each fork: the artifacts that serve it, and those that were BUILT for it by name. Stale artifacts
     are those that this version of evmaot would compile anew.
     """
-    from evmaot.cli.stores import open_store, refusal_problems, warn_of_refusals
+    from evmaot.cli.stores import refusal_problems, store_or_none, warn_of_refusals
     from evmaot.store.collection import last_collection
-    from evmaot.store.usage import store_usage
+    from evmaot.store.index import StoreIndex
+    from evmaot.store.usage import NOTHING, store_usage
 
-    store = open_store(invocation)
-    index = store.index()
-    usage = store_usage(store.files, (pack.manifest.object.sha256 for pack in index.packs))
+    store = store_or_none(invocation)
+    index = StoreIndex((), ()) if store is None else store.index()
+    libraries = (pack.manifest.object.sha256 for pack in index.packs)
+    root = invocation.settings.store if store is None else store.paths.root
     data = {
         "store": {
-            "path": str(store.paths.root),
-            "id": store.document.id,
-            "created": store.document.created,
-            "format": store.document.writer_min,
+            "path": str(root),
+            "id": None if store is None else store.document.id,
+            "created": None if store is None else store.document.created,
+            "format": None if store is None else store.document.writer_min,
         },
         **_totals(index),
-        **_beside(usage),
-        "disk": _disk(store.paths.root),
-        "last_gc": _time(last_collection(store.files)),
+        **_beside(NOTHING if store is None else store_usage(store.files, libraries)),
+        "disk": _disk(root),
+        "last_gc": None if store is None else _time(last_collection(store.files)),
     }
     if invocation.output.as_json:
         invocation.output.document("stats", data, refusal_problems(index))
@@ -169,7 +172,7 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _disk(path: Path) -> dict[str, int]:
-    disk = shutil.disk_usage(path)
+    disk = shutil.disk_usage(existing(path))
     return {"total_bytes": disk.total, "free_bytes": disk.free}
 
 
@@ -233,7 +236,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
     disk, reasons = data["disk"], data["failures"]["reasons"]
     why = " (" + ", ".join(f"{name} {number:,}" for name, number in reasons.items()) + ")" if reasons else ""
     rows = [
-        ("store", data["store"]["path"]),
+        ("store", data["store"]["path"] + ("" if data["store"]["id"] else " (not there yet)")),
         ("holds", holds),
         ("size", f"{human_size(data['size_bytes'])} of machine code for {human_size(data['code_bytes'])} of bytecode"),
         ("disk", f"{human_size(disk['free_bytes'])} free of {human_size(disk['total_bytes'])}"),

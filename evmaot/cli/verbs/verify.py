@@ -70,7 +70,7 @@ def command(
     interrupted build.
 
     --repair compiles what is damaged again, from the bytecode that the store keeps, and puts it in the place of the
-    damaged file, which goes to quarantine. What cannot be compiled again is moved aside; the runtime refuses it anyway.
+    damaged file, which goes to quarantine. What cannot be compiled again is moved aside, and the exit status is 4.
 
     Level exec (extra evmaot[eels]) runs the stored code on generated calls and on recorded transactions, and compares
     each frame's gas, output, logs and state with EELS's interpreter. A wrong result is of the compiler, not of the
@@ -108,7 +108,9 @@ def command(
         findings += execution.findings
     totals = _totals(store, packs, None if level == "exec" else sample)
     _render(invocation, level, totals, findings, done, execution, time.monotonic() - start)
-    context.exit(exit_code(findings))
+    # What was lost and could not be made again is damage, though nothing damaged is left.
+    lost = any(item.action == "quarantined" for item in done)
+    context.exit(CORRUPTION if lost else exit_code(findings))
 
 
 def _signatures(invocation: Invocation) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _render(
     notes = len(by_severity[Severity.NOTE])
     if notes and not output.verbosity:
         output.say(f"{counted(notes, 'note')}; -v shows them")
-    _conclude(invocation, findings, errors, unchecked, repaired=bool(done))
+    _conclude(invocation, findings, errors, unchecked, done)
 
 
 def _conclude(
@@ -222,10 +224,10 @@ def _conclude(
     findings: Sequence[Finding],
     errors: Sequence[Finding],
     unchecked: Sequence[Finding],
-    *,
-    repaired: bool,
+    done: Sequence[Repair],
 ) -> None:
     output = invocation.output
+    lost = sum(item.action == "quarantined" for item in done)
     code = exit_code(findings)
     damaged = [finding for finding in errors if finding.code != "wrong_result"]
     if code == CORRUPTION and damaged:
@@ -235,7 +237,7 @@ def _conclude(
             output.warn("effect: a look-up by code hash alone may find other code; with the code at hand none does")
         if any(finding.code != "member_mismatch" for finding in damaged):
             output.warn("effect: what is damaged is never loaded; everything else is")
-        if not repaired:
+        if not done:
             output.warn("hint: evmaot verify --repair compiles it again, or moves it aside")
     elif code == UNTRUSTED and all(finding.code in ("unsigned", "untrusted_key") for finding in errors):
         output.warn(f"error: {counted(len(errors), 'pack')} without a trusted signature [unsigned]", style="error")
@@ -247,5 +249,9 @@ def _conclude(
         output.warn("hint: take the permission from others (chmod go-w), or use another store")
     if unchecked:
         output.warn(f"warning: {counted(len(unchecked), 'part')} could not be checked here [unchecked]", style="yellow")
-    if code == 0:
+    if lost:
+        output.warn(f"error: {counted(lost, 'damaged part')} moved aside, not made again [lost]", style="error")
+        output.warn("effect: nothing damaged is left in the store, and what it held is missing")
+        output.warn("hint: evmaot build its inputs again")
+    elif code == 0:
         output.say("no damage found", style="green")
