@@ -9,7 +9,7 @@ directory and ``code`` the contract's bytecode (here ``602a5f5260205ff3``, which
 >>> from evmaot.evm.keccak import keccak256
 >>> from evmaot.runtime import EnvironmentRecord, FramePool, Status, open_runtime
 >>> programs = open_runtime(store_path)
->>> program = programs.lookup(keccak256(code), "osaka")
+>>> program = programs.lookup(keccak256(code), "osaka", code)
 >>> environment = EnvironmentRecord(chain_id=1, number=23_000_000)
 >>> pool = FramePool()
 >>> frame = pool.acquire()
@@ -22,7 +22,7 @@ directory and ``code`` the contract's bytecode (here ``602a5f5260205ff3``, which
 >>> int.from_bytes(frame.output(), "big"), 100_000 - frame.gas
 (42, 16)
 >>> frame.release()
->>> programs.lookup(keccak256(code), "paris") is None  # PUSH0 came with Shanghai
+>>> programs.lookup(keccak256(code), "paris", code) is None  # PUSH0 came with Shanghai
 True
 >>> statistics = programs.statistics()
 >>> statistics.programs_loaded, dict(statistics.skipped)

@@ -143,8 +143,8 @@ class ResidentPrograms:
         """The program for a code hash (keccak-256) under the rules of a fork (name or alias), None if none fits.
 
         With `code`, the artifact's SHA-256 of the code is compared the first time that this key is asked
-        for; a mismatch is a miss, and counted (``code_mismatch``).  Raises UsageError `unknown_fork` and
-        `bad_code_hash`.
+        for; a mismatch is a miss, and counted (``code_mismatch``).  Without it, the code hash in a manifest
+        is believed: who has the code should give it.  Raises UsageError `unknown_fork` and `bad_code_hash`.
         """
         program = (self._found if code is None else self._verified).get((code_hash, fork))
         if program is not None:
