@@ -61,11 +61,9 @@ class StoreMachine(RuleBasedStateMachine):
     def publish(self, names: list[str], of: str, forks: tuple[str, ...]) -> None:
         library, manifest, made = pack(" ".join(names), profile(of), forks=forks)
         self.store.publish(library, manifest, made)
-        _, there = self.packs.get(manifest.object.sha256, (of, {}))
-        # Published again with what is there already, the manifest stays; else it is the new one.
-        mine = {name: frozenset(forks) for name in names}
-        if not all(mine[name] <= there.get(name, frozenset()) for name in mine):
-            self.packs[manifest.object.sha256] = (of, mine)
+        _, there = self.packs.setdefault(manifest.object.sha256, (of, {}))
+        # Published again, nothing shrinks: what was built for other forks is still wanted for these.
+        there.update({name: there.get(name, frozenset()) | frozenset(forks) for name in names})
 
     @rule(name=st.sampled_from(NAMES), of=st.sampled_from(PROFILES))
     def remove(self, name: str, of: str) -> None:
@@ -87,12 +85,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.clear(selector, include_pinned=included)
         for of, members in self.packs.values():
             for name, forks in list(members.items()):
-                if not fnmatchcase(name, pattern) or (self.is_pinned(of, name) and not included):
+                if not fnmatchcase(name, pattern):
                     continue
-                if fork is None or forks <= {fork}:
-                    del members[name]
-                else:
+                if fork is not None and not forks <= {fork}:
                     members[name] = forks - {fork}
+                elif included or not self.is_pinned(of, name):
+                    del members[name]
         self.forget_empty()
 
     @rule(
