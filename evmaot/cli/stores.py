@@ -128,6 +128,7 @@ def warn_of_refusals(invocation: Invocation, index: StoreIndex | StoreSummary) -
         )
     if refusals:
         are = "is" if len(refusals) == 1 else "are"
+        level = " --level trust" if any(finding.code == "unsigned" for finding in refusals) else ""
         invocation.output.warn(
-            f"hint: {counted(len(refusals), 'part')} of the store {are} not used; see: evmaot verify"
+            f"hint: {counted(len(refusals), 'part')} of the store {are} not used; see: evmaot verify{level}"
         )

@@ -39,7 +39,9 @@ def test_what_was_taken_unsigned_is_noted_and_left_out_where_signatures_are_requ
     Path("adding.hex").write_text(ADDING_CODE)
     found = cli("--store", other, "explain", "adding.hex", "--fork", "osaka", "--json").document["data"]["lookup"]
     assert found["reason"] == "unsigned"
-    assert "[unsigned]" in cli("--store", other, "ls").err
+    listed = cli("--store", other, "ls").err
+    assert "[unsigned]" in listed
+    assert "evmaot verify --level trust" in listed
     assert cli("--store", other, "preload", "--json").document["data"]["skipped"][0]["reason"] == "unsigned"
 
     signature.rename("packs.tar.minisig")
