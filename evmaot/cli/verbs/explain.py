@@ -16,7 +16,6 @@ import click
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation, setting_option
 from evmaot.cli.options import fork_option
 from evmaot.cli.output import Column
-from evmaot.cli.stores import not_loaded_hint
 from evmaot.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -193,6 +192,8 @@ def _hint(answer: Explanation) -> str | None:
     if lookup.outcome.value == "hit":
         return None
     if lookup.outcome.value == "refused":
+        from evmaot.cli.stores import not_loaded_hint
+
         return not_loaded_hint(lookup.reason)
     if lookup.reason == "store_untrusted":
         return "evmaot doctor"

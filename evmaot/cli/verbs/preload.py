@@ -20,7 +20,6 @@ import click
 from evmaot.cli.invocation import Invocation, Verb, pass_invocation
 from evmaot.cli.options import profiles_option
 from evmaot.cli.output import Column, counted, human_size
-from evmaot.cli.stores import not_loaded_hint
 
 if TYPE_CHECKING:
     from evmaot.runtime.preloading import Profiles
@@ -105,7 +104,7 @@ def command(
     if refused:
         output.warn(f"error: {counted(len(refused), 'part')} of the store refused [not_loaded]", style="error")
         output.warn("effect: their contracts are interpreted or compiled anew; every other one is served")
-        for hint in dict.fromkeys(not_loaded_hint(row["reason"]) for row in refused):
+        for hint in dict.fromkeys(_problem(row)["hint"] for row in refused):
             output.warn(f"hint: {hint}")
         context.exit(COULD_NOT_LOAD)
     output.say("everything for this machine was loaded", style="green")
@@ -182,6 +181,8 @@ def _skip_data(root: Path, reason: str, subject: str, message: str) -> dict[str,
 
 
 def _problem(row: dict[str, Any]) -> dict[str, Any]:
+    from evmaot.cli.stores import not_loaded_hint
+
     return {
         "code": row["reason"],
         "severity": "error",
