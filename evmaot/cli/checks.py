@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import random
 import shutil
 import sys
 import time
@@ -17,18 +18,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from evmaot.cli.files import existing
 from evmaot.cli.invocation import Invocation
 from evmaot.cli.output import counted, human_seconds, human_size
 from evmaot.errors import EvmaotError, TrustError
+from evmaot.store.findings import Severity
 from evmaot.version import VERSION
+
+if TYPE_CHECKING:
+    from evmaot.store.index import Pack
 
 _LITTLE_SPACE: Final = 0.05
 """Part of a disk below which the collector keeps free, by default."""
 _CLOCK_TOLERANCE_SECONDS: Final = 120
+_HASHED_BYTES: Final = 64 << 20
+"""What is hashed of the libraries: some 0.1 s."""
 _NETWORK_FILE_SYSTEMS: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "lustre")
+_EXTRAS: Final = (
+    ("sign", ("cryptography",), "signed exports and imports"),
+    ("zstd", ("zstandard",), "compressed exports"),
+    ("dask", ("distributed",), "builds on a cluster"),
+    ("eels", ("ethereum",), "EELS as a host, statetest, verify --level exec"),
+    ("vectors", ("gmpy2", "blake2b", "py_arkworks_bls12381"), "native precompiles of official vectors"),
+)
+"""What is optional: extra, its modules, what it gives."""
 _SMOKE_CODE: Final = bytes.fromhex("602a5f5260205ff3")
 """Returns 42."""
 
@@ -57,7 +72,8 @@ class Check:
 def all_checks(invocation: Invocation) -> Iterator[Check]:
     """Every check, in the order of the report."""
     checks: tuple[Callable[[Invocation], Iterator[Check]], ...] = (
-        _python, _llvm, _cpu, _smoke, _limits, _store, _file_system, _space, _locks, _clock, _stale, _extras,
+        _python, _llvm, _cpu, _smoke, _limits, _store, _layers, _contents, _file_system, _space, _locks, _clock, _stale,
+        _extras,
     )  # fmt: skip
     for check in checks:
         try:
@@ -307,6 +323,55 @@ def _clock(invocation: Invocation) -> Iterator[Check]:
         yield Check("clock", Health.OK, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)))
 
 
+def _layers(invocation: Invocation) -> Iterator[Check]:
+    """The stores below it: one that is not there or not trusted is left out of every look-up."""
+    from evmaot.store.directory import ArtifactDirectory
+
+    for number, path in enumerate(invocation.settings.store_layers, 1):
+        try:
+            layer = ArtifactDirectory.open(path, read_only=True)
+            index = layer.index()
+        except EvmaotError as error:
+            words = f"{error.message}: {error.cause}" if error.cause else error.message
+            yield Check(f"layer {number}", Health.WARNING, f"left out: {words}", error.hint)
+        else:
+            yield Check(f"layer {number}", Health.OK, f"{path}: {counted(len(index), 'artifact')}, trusted")
+
+
+def _contents(invocation: Invocation) -> Iterator[Check]:
+    """Hash what can be hashed in a moment, chosen by chance, and say what was not: that is `evmaot verify`."""
+    from evmaot.cli.stores import store_or_none
+
+    try:
+        store = store_or_none(invocation)
+        packs = [] if store is None else list({pack.object_path: pack for pack in store.packs()}.values())
+    except EvmaotError:
+        return  # the check of the store has told
+    if store is None or not packs:
+        return
+    random.SystemRandom().shuffle(packs)
+    chosen: list[Pack] = []
+    size_bytes = 0
+    for pack in packs:
+        size_bytes += pack.manifest.object.size
+        # One library at least, however large.
+        if chosen and size_bytes > _HASHED_BYTES:
+            size_bytes -= pack.manifest.object.size
+            break
+        chosen.append(pack)
+    findings = store.verify("hash", {pack.manifest_path for pack in chosen})
+    bad = [one for one in findings if one.severity is Severity.ERROR and one.subject.startswith("v1/objects/")]
+    done = f"{len(chosen):,} of {counted(len(packs), 'library', 'libraries')} ({human_size(size_bytes)})"
+    if bad:
+        words = f"{len(bad)} damaged of those hashed; the first: {bad[0].subject}: {bad[0].message}"
+        yield Check("contents", Health.ERROR, words, "evmaot verify --repair", 4)
+    elif len(chosen) < len(packs):
+        words = f"hashed {done}, chosen by chance; the others were not looked at"
+        yield Check("contents", Health.NOTE, words, "evmaot verify hashes all")
+    else:
+        yield Check("contents", Health.OK, f"hashed {done}")
+
+
 def _stale(invocation: Invocation) -> Iterator[Check]:
     from evmaot.cli.stores import open_store
     from evmaot.toolchain import stale_in
@@ -346,6 +411,9 @@ def _extras(_: Invocation) -> Iterator[Check]:
     others = f"{', '.join(linkers)} could be used with --linker" if linkers else "none is installed, none is needed"
     words = f"own; {others}"
     yield Check("linker", Health.OK, words)
-    if not _installed("zstandard"):
-        words = "not installed: exports are not compressed"
-        yield Check("zstandard", Health.NOTE, words, "python -m pip install zstandard")
+    missing = [row for row in _EXTRAS if not all(map(_installed, row[1]))]
+    present = [f"{extra} ({gives})" for extra, modules, gives in _EXTRAS if all(map(_installed, modules))]
+    if present:
+        yield Check("extras", Health.OK, "; ".join(present))
+    for extra, _modules, gives in missing:
+        yield Check("extras", Health.NOTE, f"{extra} is not installed: no {gives}", f"pip install 'evmaot[{extra}]'")

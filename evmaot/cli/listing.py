@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evmaot.evm.forks import FORKS, Fork
-from evmaot.store.index import Entry, Pack, StoreIndex, serves
+from evmaot.store.index import Entry, MemberKey, Pack, StoreIndex, serves
 from evmaot.store.keys import Profile, StoredProfile, unit_key
 from evmaot.store.manifest import Origin
 from evmaot.store.removal import matches_pattern
@@ -22,6 +22,9 @@ from evmaot.store.serving import ServedForks
 from evmaot.store.summaries import StoreSummary
 from evmaot.target import TARGETS
 from evmaot.toolchain import stale_in
+
+if TYPE_CHECKING:
+    from evmaot.cli.stores import Place
 
 MIN_DIGITS = 4
 """Fewest digits of a digest that name something."""
@@ -137,6 +140,24 @@ def member_data(entry: Entry, served: ServedForks) -> dict[str, Any]:
     }
 
 
+def shadowing(stores: Sequence[Place], found: Sequence[StoreIndex]) -> dict[MemberKey, str]:
+    """The store that answers for each artifact that several may have; empty where there are no layers."""
+    if len(stores) < 2:
+        return {}
+    first: dict[MemberKey, str] = {}
+    for place, index in zip(stores, found, strict=True):
+        for entry in index:
+            first.setdefault(entry.key, str(place.path))
+    return first
+
+
+def held_data(entry: Entry, served: ServedForks, place: Place, first: Mapping[MemberKey, str]) -> dict[str, Any]:
+    """A contract for JSON, and where it lies; `first` is that of `shadowing`."""
+    path = str(place.path)
+    above = first.get(entry.key, path)
+    return {**member_data(entry, served), "store": path, "shadowed_by": None if above == path else above}
+
+
 def key_of(entry: Entry) -> str:
     """The unit key of a member, hex."""
     pack, member = entry
@@ -214,6 +235,9 @@ class Found:
     members: Sequence[Entry] = ()
     packs: Sequence[Pack] = ()
     profiles: Sequence[StoredProfile] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.members or self.packs or self.profiles)
 
 
 def find(index: StoreIndex, name: str) -> Found:

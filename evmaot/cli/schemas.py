@@ -55,6 +55,8 @@ _CONTRACT: Final = {
     "compile_seconds": "seconds",
     "created": "time",
 }
+_HELD_PROFILE: Final = {**_PROFILE_ROW, "store": "text"}
+_HELD_CONTRACT: Final = {**_CONTRACT, "store": "text", "shadowed_by": "text?"}
 _PREIMAGE: Final = {
     "schema": "text",
     "abi": "text",
@@ -188,13 +190,14 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "seconds": "seconds",
     },
     "ls": (
-        {"profiles": [_PROFILE_ROW], "totals": {"contracts": "count", "packs": "count", "size_bytes": "bytes"}},
-        {"contracts": [_CONTRACT], "totals": {"contracts": "count", "shown": "count"}},
+        {"profiles": [_HELD_PROFILE], "totals": {"contracts": "count", "packs": "count", "size_bytes": "bytes"}},
+        {"contracts": [_HELD_CONTRACT], "totals": {"contracts": "count", "shown": "count"}},
     ),
     "show": {
-        "contracts": [_CONTRACT],
+        "contracts": [_HELD_CONTRACT],
         "packs": [
             {
+                "store": "text",
                 "pack": "digest",
                 "size_bytes": "bytes",
                 "soname": "text",
@@ -207,10 +210,10 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
                 "manifest": "text",
                 "library": "text",
                 "not_loadable": "text?",
-                "contracts": [_CONTRACT],
+                "contracts": [_HELD_CONTRACT],
             }
         ],
-        "profiles": [{"profile": "digest", "preimage": _PREIMAGE}],
+        "profiles": [{"store": "text", "profile": "digest", "preimage": _PREIMAGE}],
         "texts": [{"kind": "text", "code_hash": "digest", "pack": "digest", "text": "text"}],
     },
     "fetch": {"output": "text", "accounts": "count", "block_number": "count?", "chain_id": "count?"},
@@ -276,6 +279,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "artifacts_removed": "count",
         "artifacts_kept_for_other_forks": "count",
         "artifacts_kept_for_pins": "count",
+        "artifacts_in_layers": "count",
         "packs_removed": "count",
         "failures_forgotten": "count",
         "bytes_freed": "bytes",
@@ -316,6 +320,7 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
         "not_used": _USAGE,
         "left_over": _USAGE,
         "pins": ["text"],
+        "layers": [{"store": "text", "artifacts": "count", "packs": "count", "size_bytes": "bytes"}],
         "disk": {"total_bytes": "bytes", "free_bytes": "bytes"},
         "last_gc": "time?",
     },
@@ -444,8 +449,8 @@ DOCUMENTS: Final[Mapping[str, Shape]] = {
 """What stands in ``data``, by verb."""
 
 RECORDS: Final[Mapping[str, Shape]] = {
-    "ls.profile": _PROFILE_ROW,
-    "ls.contract": _CONTRACT,
+    "ls.profile": _HELD_PROFILE,
+    "ls.contract": _HELD_CONTRACT,
     "ls.summary": (
         {"contracts": "count", "packs": "count", "size_bytes": "bytes"},
         {"contracts": "count", "shown": "count"},

@@ -5,6 +5,9 @@ Job: one way to open, and words for manifests that cannot be used.  May import: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evmaot.cli import failures
@@ -67,20 +70,47 @@ def store_or_none(invocation: Invocation, *, by_policy: bool = False) -> Artifac
         return None
 
 
-def index_or_empty(invocation: Invocation) -> StoreIndex:
-    """What the store holds; nothing where there is no store yet."""
-    store = store_or_none(invocation, by_policy=True)
-    return StoreIndex((), ()) if store is None else store.index()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store that is looked into: that of the settings, or one of the layers below it."""
+
+    path: Path
+    name: str
+    """``store``, ``layer 1``..."""
+    store: ArtifactDirectory | None
+    """None: there is none yet."""
+
+    def index(self) -> StoreIndex:
+        """What it holds."""
+        return StoreIndex((), ()) if self.store is None else self.store.index()
+
+    def summary(self) -> StoreSummary:
+        """The same in numbers, which costs little however large it is."""
+        from evmaot.store.summaries import StoreSummary, read_summaries
+
+        if self.store is None:
+            return StoreSummary({}, {}, ())
+        # A layer is only read.
+        may_write = self.store.may_write and self.name == "store"
+        return read_summaries(self.store.files, may_write=may_write, require_signed=self.store.require_signed)
 
 
-def summary_or_empty(invocation: Invocation) -> StoreSummary:
-    """The store in numbers, which costs little however large it is; nothing where there is no store yet."""
-    from evmaot.store.summaries import StoreSummary, read_summaries
+def places(invocation: Invocation) -> list[Place]:
+    """The store, and the layers below it, in the order in which look-ups go through them."""
+    own = store_or_none(invocation, by_policy=True)
+    return [Place(invocation.settings.store, "store", own), *layer_places(invocation)]
 
-    store = store_or_none(invocation, by_policy=True)
-    if store is None:
-        return StoreSummary({}, {}, ())
-    return read_summaries(store.files, may_write=store.may_write, require_signed=store.require_signed)
+
+def layer_places(invocation: Invocation) -> list[Place]:
+    """The layers alone."""
+    layers = enumerate(open_layers(invocation), 1)
+    return [Place(layer.paths.root, f"layer {number}", layer) for number, layer in layers]
+
+
+def say_layers(invocation: Invocation, found: Sequence[Place]) -> None:
+    """Which layer is which, where there are any."""
+    for place in found[1:]:
+        invocation.output.say(f"{place.name}: {place.path}")
 
 
 def finding_hint(finding: Finding) -> str | None:

@@ -56,7 +56,7 @@ def command(
     --fork takes the fork from these, and removes the artifact when none is left. Without --fork an artifact goes for
     all forks. The runtime notes nothing: what it alone uses under a fork is compiled again.
     """
-    from evmaot.cli.stores import open_store
+    from evmaot.cli.stores import open_layers, open_store
     from evmaot.evm.forks import forks_selected
     from evmaot.store.removal import Selector
 
@@ -68,11 +68,13 @@ def command(
     if everything and (names or profiles or pattern):
         raise UsageError("all_and_more", "--all selects everything already", hint="leave out --all")
     store = open_store(invocation)
+    below = sum(layer.clear(selector, include_pinned=True, dry_run=True).members_removed
+                for layer in open_layers(invocation))  # fmt: skip
     plan = store.clear(selector, include_pinned=include_pinned, dry_run=True)
     if dry_run or not _agreed(invocation, selector, plan, yes):
-        _tell(invocation, plan, "would remove" if dry_run else "removed nothing; it would have been", done=False)
+        _tell(invocation, plan, "would remove" if dry_run else "removed nothing; it would have been", below, done=False)
         return
-    _tell(invocation, store.clear(selector, include_pinned=include_pinned), "removed", done=True)
+    _tell(invocation, store.clear(selector, include_pinned=include_pinned), "removed", below, done=True)
 
 
 def _agreed(invocation: Invocation, selector: Selector, plan: RemovalReport, yes: bool) -> bool:
@@ -96,7 +98,7 @@ def _amount(report: RemovalReport) -> str:
     return f"{counted(report.members_removed, 'artifact')}{packs}"
 
 
-def _tell(invocation: Invocation, report: RemovalReport, verb: str, *, done: bool) -> None:
+def _tell(invocation: Invocation, report: RemovalReport, verb: str, below: int, *, done: bool) -> None:
     output = invocation.output
     if output.as_json:
         data = {
@@ -104,12 +106,15 @@ def _tell(invocation: Invocation, report: RemovalReport, verb: str, *, done: boo
             "artifacts_removed": report.members_removed,
             "artifacts_kept_for_other_forks": report.members_kept_for_other_forks,
             "artifacts_kept_for_pins": report.members_kept_for_pins,
+            "artifacts_in_layers": below,
             "packs_removed": report.packs_removed,
             "failures_forgotten": report.records_removed,
             "bytes_freed": report.bytes_freed,
         }
         output.document("clear", data)
         return
+    if below:
+        output.say(f"{counted(below, 'artifact')} in layers left: layers are only read (evmaot --store LAYER clear)")
     if report.members_kept_for_pins:
         output.say(
             f"{counted(report.members_kept_for_pins, 'pinned artifact')} kept; --include-pinned removes them too"

@@ -6,7 +6,7 @@ Job: render the store's index.  Invariant: reads manifests only, never a library
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +18,7 @@ from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
     from evmaot.cli.listing import Selection
+    from evmaot.cli.stores import Place
     from evmaot.evm.forks import Fork
     from evmaot.store.index import Entry, StoreIndex
     from evmaot.store.summaries import StoreSummary
@@ -74,41 +75,54 @@ def command(
     sizes of forks that share libraries overlap.
 
     PATTERN is the beginning of a code hash (0x...) or a glob of labels; it lists contracts.
+
+    With layers (EVMAOT_STORE_PATH) the column STORE says where something lies. In parentheses: a
+    store above it holds the same artifact, and answers.
     """
     from evmaot.cli.listing import Selection
-    from evmaot.cli.stores import index_or_empty, summary_or_empty, warn_of_refusals
+    from evmaot.cli.stores import places, say_layers, warn_of_refusals
 
-    found: StoreIndex | StoreSummary
+    stores = places(invocation)
+    found: list[StoreIndex] | list[StoreSummary]
     if contracts or pattern is not None:
-        found = index_or_empty(invocation)
+        found = [place.index() for place in stores]
         selection = Selection(pattern, fork, profile, _stale_profiles(found) if stale else None)
-        number = _contracts(invocation, found, selection, sort or "label", limit, jsonl)
+        number = _contracts(invocation, stores, found, selection, sort or "label", limit, jsonl)
     else:
         if sort is not None or limit is not None:
             hint = f"evmaot ls --contracts {'--sort ' + sort if sort else f'--limit {limit}'}"
             raise UsageError("needs_contracts", "--sort and --limit are of rows of contracts", hint=hint)
-        found = summary_or_empty(invocation)
+        found = [place.summary() for place in stores]
         selection = Selection(None, fork, profile, _stale_profiles(found) if stale else None)
-        number = _profiles(invocation, found, selection, jsonl)
-    warn_of_refusals(invocation, found)
+        number = _profiles(invocation, stores, found, selection, jsonl)
+    if not invocation.output.as_json and number:
+        say_layers(invocation, stores)
+    for held in found:
+        warn_of_refusals(invocation, held)
     if error_if_empty and not number:
         context.exit(EMPTY)
 
 
-def _stale_profiles(index: StoreIndex | StoreSummary) -> frozenset[str]:
+def _stale_profiles(found: Sequence[StoreIndex | StoreSummary]) -> frozenset[str]:
     from evmaot.toolchain import stale_in
 
-    return frozenset(one.digest for one in index.profiles.values() if stale_in(one.profile))
+    return frozenset(one.digest for held in found for one in held.profiles.values() if stale_in(one.profile))
 
 
-def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selection, jsonl: bool) -> int:
+def _profiles(
+    invocation: Invocation, stores: list[Place], found: list[StoreSummary], selection: Selection, jsonl: bool
+) -> int:
     """Answers the number of rows."""
     from evmaot.cli.listing import profile_data, profile_rows
     from evmaot.cli.stores import refusal_problems
 
-    rows = [profile_data(row) for row in profile_rows(summary, selection.fork)]
-    rows = [row for row in rows if selection.has_profile(row["profile"])]
-    packs = [pack for found in summary.packs.values() for pack in found.values()]
+    rows = [
+        {**profile_data(row), "store": str(place.path)}
+        for place, summary in zip(stores, found, strict=True)
+        for row in profile_rows(summary, selection.fork)
+        if selection.has_profile(row.profile.digest)
+    ]
+    packs = [pack for summary in found for held in summary.packs.values() for pack in held.values()]
     artifacts, size_bytes = sum(pack.members for pack in packs), sum(pack.size_bytes for pack in packs)
     totals = {"contracts": artifacts, "packs": len(packs), "size_bytes": size_bytes}
     output = invocation.output
@@ -116,7 +130,8 @@ def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selectio
         _write_lines(invocation, "ls.profile", rows, totals)
         return len(rows)
     if output.as_json:
-        output.document("ls", {"profiles": rows, "totals": totals}, refusal_problems(summary))
+        problems = [problem for summary in found for problem in refusal_problems(summary)]
+        output.document("ls", {"profiles": rows, "totals": totals}, problems)
         return len(rows)
     if not rows:
         _say_empty(invocation, artifacts)
@@ -130,7 +145,9 @@ def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selectio
         Column("PACKS", right=True, drop_rank=4),
         Column("SIZE", right=True, drop_rank=1),
         Column("LOADS", shrinks=True, least=13),
+        *_STORE_COLUMN[: len(stores) > 1],
     )
+    names = {str(place.path): place.name for place in stores}
     cells = [
         (
             row["profile"][:8],
@@ -141,6 +158,7 @@ def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selectio
             str(row["packs"]),
             human_size(row["size_bytes"]),
             (row["not_loadable"] or "yes").partition(":")[0],
+            *(names[row["store"]],)[: len(stores) > 1],
         )
         for row in rows
     ]
@@ -150,6 +168,8 @@ def _profiles(invocation: Invocation, summary: StoreSummary, selection: Selectio
     return len(rows)
 
 
+_STORE_COLUMN = (Column("STORE"),)
+"""Where there are layers."""
 _REASONS = (
     ("profile_other", "another compiler version made it: evmaot build, evmaot gc --stale"),
     ("abi_mismatch", "for another native ABI: evmaot build, evmaot gc --stale"),
@@ -167,38 +187,48 @@ def _say_why_not(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
 
 
 def _contracts(
-    invocation: Invocation, index: StoreIndex, selection: Selection, sort: str, limit: int | None, jsonl: bool
+    invocation: Invocation,
+    stores: list[Place],
+    found: list[StoreIndex],
+    selection: Selection,
+    sort: str,
+    limit: int | None,
+    jsonl: bool,
 ) -> int:
     """Answers the number of contracts that match."""
-    from evmaot.cli.listing import fork_ranges, member_data
+    from evmaot.cli.listing import fork_ranges, held_data, shadowing
     from evmaot.cli.stores import refusal_problems
     from evmaot.store.serving import ServedForks
 
-    served = ServedForks()
-    entries = selection.of(index)
+    served, first = ServedForks(), shadowing(stores, found)
+    entries = [(entry, place) for place, index in zip(stores, found, strict=True) for entry in selection.of(index)]
     # Sorted before anything is computed for them: the keys of 100,000 artifacts take a second.
-    entries.sort(key=_ORDERS[sort])
-    shown = [member_data(entry, served) for entry in entries[:limit]]
+    order = _ORDERS[sort]
+    entries.sort(key=lambda pair: order(pair[0]))
+    shown = [held_data(entry, served, place, first) for entry, place in entries[:limit]]
     totals = {"contracts": len(entries), "shown": len(shown)}
     output = invocation.output
     if jsonl:
         _write_lines(invocation, "ls.contract", shown, totals)
         return len(entries)
     if output.as_json:
-        output.document("ls", {"contracts": shown, "totals": totals}, refusal_problems(index))
+        problems = [problem for index in found for problem in refusal_problems(index)]
+        output.document("ls", {"contracts": shown, "totals": totals}, problems)
         return len(entries)
     if not shown:
-        _say_empty(invocation, len(index))
+        _say_empty(invocation, sum(len(index) for index in found))
         return 0
     columns = (
         Column("CODE HASH"),
-        Column("BYTES", right=True, drop_rank=1),
-        Column("FORKS", shrinks=True, least=16),
+        Column("BYTES", right=True, drop_rank=2),
+        Column("FORKS", shrinks=True, least=16, drop_rank=int(len(stores) > 1)),
         Column("TIER", drop_rank=2),
         Column("PACK", drop_rank=3),
         Column("COMPILED", right=True, drop_rank=4),
         Column("LABEL", shrinks=True, least=16),
+        *_STORE_COLUMN[: len(stores) > 1],
     )
+    names = {str(place.path): place.name for place in stores}
     cells = [
         (
             row["code_hash"][:14],
@@ -208,12 +238,15 @@ def _contracts(
             row["pack"][:8],
             f"{row['compile_seconds']:.2f} s",
             (row["label"] or "-") + (" (template)" if row["holes"] else ""),
+            *(f"({names[row['store']]})" if row["shadowed_by"] else names[row["store"]],)[: len(stores) > 1],
         )
         for row in shown
     ]
     output.table(columns, cells)
     more = f", {len(entries) - len(shown):,} more not shown" if len(shown) < len(entries) else ""
     output.say(f"{counted(len(shown), 'artifact')}{more}")
+    if any(row["shadowed_by"] for row in shown):
+        output.say("in parentheses: a store above holds the same artifact, and answers")
     return len(entries)
 
 

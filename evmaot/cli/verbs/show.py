@@ -7,7 +7,8 @@ Job: find what a name means and render it.  Invariant: reads documents only.  Ma
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,8 +20,8 @@ from evmaot.errors import UsageError
 
 if TYPE_CHECKING:
     from evmaot.cli.listing import Found
-    from evmaot.store.directory import ArtifactDirectory
-    from evmaot.store.index import Entry, Pack, StoreIndex
+    from evmaot.cli.stores import Place
+    from evmaot.store.index import Entry, MemberKey, Pack, StoreIndex
     from evmaot.store.keys import StoredProfile
 
 _MOST_MEMBERS = 50
@@ -40,36 +41,58 @@ def command(invocation: Invocation, name: str, disasm: bool, ir: bool) -> None:
     NAME is the first digits of a code hash (with 0x), of a pack, of a profile, of the SHA-256 of a code or of a unit
     key; or a glob of labels.
     """
-    from evmaot.cli.listing import find
-    from evmaot.cli.stores import open_store, refusal_problems, warn_of_refusals
+    from evmaot.cli.listing import find, shadowing
+    from evmaot.cli.stores import Place, layer_places, open_store, refusal_problems, warn_of_refusals
 
-    store = open_store(invocation)
-    index = store.index()
-    found = find(index, name)
-    if not (found.members or found.packs or found.profiles):
+    stores = [Place(invocation.settings.store, "store", open_store(invocation)), *layer_places(invocation)]
+    indexes = [place.index() for place in stores]
+    held = [Held(place, index, find(index, name)) for place, index in zip(stores, indexes, strict=True)]
+    held = [one for one in held if one.found]
+    if not held:
         raise UsageError(
             "not_in_store",
             f"nothing in the store is called {name!r}",
             context={"store": str(invocation.settings.store)},
-            hint=_hint(index, name),
+            hint=_hint(indexes[0], name),
         )
-    texts = _texts(invocation, store, found, disasm=disasm, ir=ir)
+    texts = _texts(invocation, held[0], disasm=disasm, ir=ir)
     if invocation.output.as_json:
-        invocation.output.document("show", {**_as_data(found), "texts": texts}, refusal_problems(index))
+        data = _as_data(held, shadowing(stores, indexes))
+        problems = [problem for index in indexes for problem in refusal_problems(index)]
+        invocation.output.document("show", {**data, "texts": texts}, problems)
     elif texts:
         for text in texts:
             invocation.output.data(f"; 0x{text['code_hash']}, {text['kind']}, pack {text['pack'][:16]}".rstrip())
             invocation.output.data(text["text"])
-    elif found.packs:
+    else:
+        for number, one in enumerate(held):
+            if len(stores) > 1:
+                invocation.output.data(("\n" if number else "") + f"in {one.place.path} ({one.place.name}):")
+            _show(invocation, one)
+    for index in indexes:
+        warn_of_refusals(invocation, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one store has under a name."""
+
+    place: Place
+    index: StoreIndex
+    found: Found
+
+
+def _show(invocation: Invocation, held: Held) -> None:
+    found = held.found
+    if found.packs:
         for pack in found.packs:
             _show_pack(invocation, pack)
     elif found.profiles:
-        packs = [pack for pack in index.packs if pack.profile in found.profiles]
+        packs = [pack for pack in held.index.packs if pack.profile in found.profiles]
         for profile in found.profiles:
             _show_profile(invocation, profile, [pack for pack in packs if pack.profile == profile])
     else:
         _show_members(invocation, found.members)
-    warn_of_refusals(invocation, index)
 
 
 def _hint(index: StoreIndex, name: str) -> str:
@@ -78,14 +101,13 @@ def _hint(index: StoreIndex, name: str) -> str:
     return "see: evmaot ls --contracts"
 
 
-def _texts(
-    invocation: Invocation, store: ArtifactDirectory, found: Found, *, disasm: bool, ir: bool
-) -> list[dict[str, str]]:
+def _texts(invocation: Invocation, held: Held, *, disasm: bool, ir: bool) -> list[dict[str, str]]:
     """Machine code and IR of the one code that is meant, for each of its artifacts."""
     from evmaot.cli.machine_code import disassembly, intermediate_code
     from evmaot.toolchain import stale_in
 
-    if not (disasm or ir):
+    store, found = held.place.store, held.found
+    if store is None or not (disasm or ir):
         return []
     if len({entry.member.code_sha256 for entry in found.members}) != 1:
         hint = "give the code hash of one contract; see: evmaot ls --contracts"
@@ -102,21 +124,24 @@ def _texts(
     return rows
 
 
-def _as_data(found: Found) -> dict[str, Any]:
-    from evmaot.cli.listing import member_data, pack_data
+def _as_data(held: Sequence[Held], first: Mapping[MemberKey, str]) -> dict[str, Any]:
+    from evmaot.cli.listing import held_data, pack_data
     from evmaot.store.index import Entry
     from evmaot.store.serving import ServedForks
 
     served = ServedForks()
-    packs = []
-    for pack in found.packs:
-        members = [member_data(Entry(pack, member), served) for member in pack.manifest.members]
-        packs.append({**pack_data(pack), "contracts": members})
-    return {
-        "contracts": [member_data(entry, served) for entry in found.members],
-        "packs": packs,
-        "profiles": [{"profile": item.digest, "preimage": item.profile.preimage()} for item in found.profiles],
-    }
+    data: dict[str, list[dict[str, Any]]] = {"contracts": [], "packs": [], "profiles": []}
+    for one in held:
+        store = str(one.place.path)
+        data["contracts"] += [held_data(entry, served, one.place, first) for entry in one.found.members]
+        for pack in one.found.packs:
+            entries = [Entry(pack, member) for member in pack.manifest.members]
+            members = [held_data(entry, served, one.place, first) for entry in entries]
+            data["packs"].append({"store": store, **pack_data(pack), "contracts": members})
+        data["profiles"] += [
+            {"store": store, "profile": item.digest, "preimage": item.profile.preimage()} for item in one.found.profiles
+        ]
+    return data
 
 
 def _show_members(invocation: Invocation, entries: Sequence[Entry]) -> None:

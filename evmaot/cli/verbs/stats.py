@@ -20,6 +20,7 @@ from evmaot.cli.output import Column, counted, human_size
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from evmaot.cli.stores import Place
     from evmaot.store.index import StoreIndex
     from evmaot.store.usage import StoreUsage, Usage
 
@@ -31,9 +32,9 @@ def command(invocation: Invocation) -> None:
 
     Contracts are distinct code hashes; a contract has an artifact for each profile and each set of rules that it was
     compiled for. For each fork: the artifacts that serve it, and those that were BUILT for it by name. Stale artifacts
-    are those that this version of evmaot would compile anew.
+    are those that this version of evmaot would compile anew. Layers have a line each, and are in no other number.
     """
-    from evmaot.cli.stores import refusal_problems, store_or_none, warn_of_refusals
+    from evmaot.cli.stores import layer_places, refusal_problems, store_or_none, warn_of_refusals
     from evmaot.store.collection import last_collection
     from evmaot.store.index import StoreIndex
     from evmaot.store.usage import NOTHING, store_usage
@@ -51,6 +52,7 @@ def command(invocation: Invocation) -> None:
         },
         **_totals(index),
         **_beside(NOTHING if store is None else store_usage(store.files, libraries)),
+        "layers": [_layer(place) for place in layer_places(invocation)],
         "disk": _disk(root),
         "last_gc": None if store is None else _time(last_collection(store.files)),
     }
@@ -165,6 +167,16 @@ def _beside(usage: StoreUsage) -> dict[str, Any]:
     }
 
 
+def _layer(place: Place) -> dict[str, Any]:
+    packs = [pack for held in place.summary().packs.values() for pack in held.values()]
+    return {
+        "store": str(place.path),
+        "artifacts": sum(pack.members for pack in packs),
+        "packs": len(packs),
+        "size_bytes": sum(pack.size_bytes for pack in packs),
+    }
+
+
 def _time(seconds: float | None) -> str | None:
     from evmaot.store.files import timestamp
 
@@ -251,6 +263,8 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
         if data[name]["count"]:
             plural = "libraries" if noun == "library" else ""
             rows.append((name.replace("_", " "), _amount(data[name]["count"], noun, data[name]["size_bytes"], plural)))
+    for number, row in enumerate(data["layers"], 1):
+        rows.append((f"layer {number}", f"{row['store']}: {_amount(row['artifacts'], 'artifact', row['size_bytes'])}"))
     return rows
 
 

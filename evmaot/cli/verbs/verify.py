@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,8 @@ def command(
     Level exec (extra evmaot[eels]) runs the stored code on generated calls and on recorded transactions, and compares
     each frame's gas, output, logs and state with EELS's interpreter. A wrong result is of the compiler, not of the
     disk: the runtime would use that code, and no repair helps. The bytecode comes from the packs themselves.
+
+    Layers (EVMAOT_STORE_PATH) are checked as well, but for level exec; --repair changes the store alone.
     """
     from evmaot.cli.exec_level import executed
     from evmaot.cli.stores import open_store
@@ -82,7 +85,8 @@ def command(
 
     start = time.monotonic()
     store = open_store(invocation)
-    packs = _meant(store, what)
+    below = _layers(invocation, what)
+    packs = _meant(store, what, is_required=not below)
     jobs = jobs or len(os.sched_getaffinity(0))
     signatures = _signatures(invocation)
 
@@ -107,6 +111,10 @@ def command(
         execution = executed(invocation, store, sample, **execution_options)
         findings += execution.findings
     totals = _totals(store, packs, None if level == "exec" else sample)
+    for layer, chosen in below if level != "exec" else ():
+        found = verify(layer, level, packs=chosen, sample=sample, jobs=jobs, **signatures)
+        findings += _of_layer(invocation, layer, found, repairs=repairs)
+        totals = {name: number + totals[name] for name, number in _totals(layer, chosen, sample).items()}
     _render(invocation, level, totals, findings, done, execution, time.monotonic() - start)
     # What was lost and could not be made again is damage, though nothing damaged is left.
     lost = any(item.action == "quarantined" for item in done)
@@ -134,7 +142,25 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return UNCHECKED if any(finding.severity is Severity.UNCHECKED for finding in findings) else 0
 
 
-def _meant(store: ArtifactDirectory, what: str | None) -> list[Pack] | None:
+def _layers(invocation: Invocation, what: str | None) -> list[tuple[ArtifactDirectory, list[Pack] | None]]:
+    """The layers that hold what is meant, and the packs of each; None: all."""
+    from evmaot.cli.stores import open_layers
+
+    found = [(layer, _meant(layer, what, is_required=False)) for layer in open_layers(invocation)]
+    return [(layer, packs) for layer, packs in found if packs is None or packs]
+
+
+def _of_layer(
+    invocation: Invocation, layer: ArtifactDirectory, findings: Sequence[Finding], *, repairs: bool
+) -> list[Finding]:
+    """Findings of a layer, by their whole paths; where something should be repaired, how that is done."""
+    root = layer.paths.root
+    if repairs and exit_code(findings):
+        invocation.output.warn(f"hint: layers are only read; to repair this one: evmaot --store {root} verify --repair")
+    return [replace(one, subject=f"{root}/{one.subject}") for one in findings]
+
+
+def _meant(store: ArtifactDirectory, what: str | None, *, is_required: bool) -> list[Pack] | None:
     """The packs that a person means; None: all.  Raises UsageError ``nothing_matches``."""
     if what is None:
         return None
@@ -146,7 +172,7 @@ def _meant(store: ArtifactDirectory, what: str | None) -> list[Pack] | None:
     meant = {pack.manifest_path: pack for pack in found.packs}
     meant |= {entry.pack.manifest_path: entry.pack for entry in found.members}
     meant |= {pack.manifest_path: pack for pack in index.packs if pack.manifest.profile in profiles}
-    if not meant:
+    if not meant and is_required:
         hint = "evmaot ls lists what there is"
         raise UsageError("nothing_matches", f"nothing in the store is called {what!r}", hint=hint)
     return list(meant.values())
