@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from evmaot.abi.layout import FINGERPRINT
 from tests.cli.conftest import Cli
 from tests.cli.stores import CONTRACTS, PROFILE, publish
 from tests.cli.terminal import REPOSITORY, on_terminal
@@ -26,6 +27,7 @@ COMMANDS = {
     "pins": ["pins"],
     "gc": ["gc", "--dry-run", "--keep-free", "none"],
     "clear": ["clear", "--all", "--dry-run"],
+    "explain": ["explain", HASH, "--opt", "fast"],
     "failure": ["show", "0x1234"],
 }
 
@@ -46,6 +48,7 @@ def steady(text: str, store: Path) -> str:
     """Without what differs from run to run."""
     text = text.replace(str(store), "/store")
     text = re.sub(r"in [0-9.]+ s", "in 0.01 s", text)
+    text = text.replace(FINGERPRINT[:16], "b" * 16)
     return re.sub(r"[0-9.]+ [GTM]iB were free", "99 GiB were free", text)
 
 

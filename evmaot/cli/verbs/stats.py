@@ -252,7 +252,7 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("holds", holds),
         ("size", f"{human_size(data['size_bytes'])} of machine code for {human_size(data['code_bytes'])} of bytecode"),
         ("disk", f"{human_size(disk['free_bytes'])} free of {human_size(disk['total_bytes'])}"),
-        ("built", f"{data['oldest']} to {data['newest']}" if data["oldest"] else "-"),
+        ("built", _built(data["oldest"], data["newest"])),
         ("stale", _amount(data["stale"]["artifacts"], "artifact", data["stale"]["size_bytes"])),
         ("pins", f"{len(data['pins'])} ({', '.join(data['pins'])})" if data["pins"] else "none"),
         ("failures", f"{data['failures']['count']:,} remembered{why}" if data["failures"]["count"] else "none"),
@@ -266,6 +266,12 @@ def _rows(data: dict[str, Any]) -> list[tuple[str, str]]:
     for number, row in enumerate(data["layers"], 1):
         rows.append((f"layer {number}", f"{row['store']}: {_amount(row['artifacts'], 'artifact', row['size_bytes'])}"))
     return rows
+
+
+def _built(oldest: str | None, newest: str | None) -> str:
+    if oldest is None:
+        return "-"
+    return oldest if oldest == newest else f"{oldest} to {newest}"
 
 
 def _amount(count: int, noun: str, size_bytes: int, plural: str = "") -> str:
