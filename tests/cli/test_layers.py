@@ -61,6 +61,7 @@ def test_layers_are_listed_where_the_store_itself_is_not_there(
 ) -> None:
     monkeypatch.setenv("EVMAOT_STORE", str(stores[0].parent / "absent"))
     assert len(documents(cli, "ls", "--contracts")["contracts"]) == 3
+    assert len(documents(cli, "show", CONTRACTS[1].label)["contracts"]) == 1
 
 
 def test_show_finds_what_only_a_layer_holds(cli: Cli, stores: tuple[Path, Path]) -> None:
@@ -111,6 +112,11 @@ def test_clear_says_what_it_leaves_in_layers(cli: Cli, stores: tuple[Path, Path]
     assert "3 artifacts in layers left: layers are only read" in result.err
     assert tree(stores[1]) == before
     assert documents(cli, "clear", "--all", "--yes")["artifacts_in_layers"] == 3
+
+
+def test_pin_says_what_it_cannot_keep(cli: Cli, stores: tuple[Path, Path]) -> None:
+    result = cli("pin", "all", "--all")
+    assert "all keeps 1 artifact\n2 artifacts in layers not pinned" in result.err
 
 
 def test_no_row_is_broken_at_40_columns(stores: tuple[Path, Path]) -> None:

@@ -49,7 +49,7 @@ def command(
     keeps what matches now, instead of what it kept before. build --pin NAME pins what a build needs.
     """
     from evmaot.cli.listing import Selection
-    from evmaot.cli.stores import open_store
+    from evmaot.cli.stores import open_layers, open_store
     from evmaot.store import pins
 
     pins.check_pin_name(name)
@@ -62,6 +62,8 @@ def command(
         selections = [Selection(pattern, fork, profile) for pattern in patterns or (None,)]
         keys = {entry.key for selection in selections for entry in selection.of(index)}
         pin = store.pin(name, keys, add=add) if keys else None
+    indexes = [layer.index() for layer in open_layers(invocation)]
+    below = {entry.key for index in indexes for selection in selections for entry in selection.of(index)} - keys
     output = invocation.output
     if output.as_json:
         data = None if pin is None else {"name": name, "created": pin.created, "artifacts": len(pin.members)}
@@ -70,5 +72,7 @@ def command(
         output.say("nothing in the store matches; nothing is pinned")
     else:
         output.say(f"{name} keeps {counted(len(pin.members), 'artifact')}")
+    if below:
+        output.say(f"{counted(len(below), 'artifact')} in layers not pinned: a pin keeps what the store itself holds")
     if pin is None and error_if_empty:
         context.exit(EMPTY)

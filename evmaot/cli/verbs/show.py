@@ -42,9 +42,11 @@ def command(invocation: Invocation, name: str, disasm: bool, ir: bool) -> None:
     key; or a glob of labels.
     """
     from evmaot.cli.listing import find, shadowing
-    from evmaot.cli.stores import Place, layer_places, open_store, refusal_problems, warn_of_refusals
+    from evmaot.cli.stores import Place, layer_places, open_store, refusal_problems, store_or_none, warn_of_refusals
 
-    stores = [Place(invocation.settings.store, "store", open_store(invocation)), *layer_places(invocation)]
+    layers = layer_places(invocation)
+    own = store_or_none(invocation) if layers else open_store(invocation)
+    stores = [Place(invocation.settings.store, "store", own), *layers]
     indexes = [place.index() for place in stores]
     held = [Held(place, index, find(index, name)) for place, index in zip(stores, indexes, strict=True)]
     held = [one for one in held if one.found]
