@@ -77,17 +77,28 @@ class _Activation:
         "value",
     )
 
-    def __init__(self, sender: int, recipient: int, value: int, gas: int, code: bytes, input: bytes) -> None:
+    def __init__(
+        self,
+        sender: int,
+        recipient: int,
+        value: int,
+        gas: int,
+        code: bytes,
+        input: bytes,
+        code_hash: bytes | None = None,
+        transfers: bool = True,
+        is_static: bool = False,
+    ) -> None:
         self.sender = sender
         self.recipient = recipient
         self.value = value
         self.gas = gas
         self.code = code
         self.input = input
-        self.code_hash: bytes | None = None
+        self.code_hash = code_hash
         self.creates = False
-        self.transfers = True
-        self.is_static = False
+        self.transfers = transfers
+        self.is_static = is_static
         self.precompile: int | None = None
         """Address of the precompiled contract that runs instead of code."""
         self.checkpoint: Checkpoint
@@ -150,7 +161,8 @@ class Executor:
             self._stack.clear()
             if self._pool.live_frames:
                 self._pool.release_all()
-            self._table.take_error()
+            if self._table.error is not None:
+                self._table.take_error()
             self.journal.forget()
             self._busy = False
 
@@ -182,12 +194,12 @@ class Executor:
 
     def _first(self, message: Message) -> _Outcome | _Activation:
         code = message.code
-        activation = _Activation(message.sender, message.recipient, message.value, message.gas, code, message.input)
-        activation.code_hash = message.code_hash
-        activation.is_static = message.is_static
-        activation.transfers = message.transfers_value
-        journal = self.journal
-        if message.value and message.transfers_value and journal.account(message.sender)[BALANCE] < message.value:
+        value, transfers = message.value, message.transfers_value
+        activation = _Activation(
+            message.sender, message.recipient, value, message.gas, code, message.input,
+            message.code_hash, transfers, message.is_static,
+        )  # fmt: skip
+        if value and transfers and self.journal.account(message.sender)[BALANCE] < value:
             return _Outcome(Status.REVERT, message.gas, b"", 0, Failure.BALANCE)
         if message.kind is CallKind.CREATE:
             activation.creates = True
@@ -328,6 +340,9 @@ class Executor:
             if status is Status.SELFDESTRUCT and self._rules.clears_empty:
                 self.journal.touch(self.journal.current.beneficiary)
         if self.observer is None:
+            if status <= SELFDESTRUCT and not activation.creates:
+                # What `_settle` gives for who runs code, which is most of all messages.
+                return _Outcome(status, gas_left, output, 1)
             return self._settle(activation, status, gas_left, output)
         return self._finish(activation, status, gas_left, output)
 
@@ -402,8 +417,7 @@ class Executor:
 
     def _call(self, caller: _Activation) -> _Outcome | None:
         """CALL, CALLCODE, DELEGATECALL, STATICCALL."""
-        request = caller.frame.request()
-        kind, gas, target, value = request.kind, request.gas, request.target, request.value
+        kind, gas, target, value, _, input, _, _ = caller.frame.request()
         journal = self.journal
         if len(self._stack) > DEPTH_LIMIT or (value and journal.account(caller.recipient)[BALANCE] < value):
             return _Outcome(Status.REVERT, gas, b"", 0)
@@ -419,10 +433,16 @@ class Executor:
         delegate = delegate_of(record[CODE]) if self._rules.delegations else None
         if delegate is not None:
             record = journal.account(delegate)
-        callee = _Activation(sender, recipient, value, gas, record[CODE], request.input)
-        callee.code_hash = record[CODE_HASH]
-        callee.transfers = transfers
-        callee.is_static = is_static
+        code = record[CODE]
+        if not code and target not in precompiles and self.observer is None and self._rules.clears_empty:
+            # Nothing runs, so nothing can fail: no activation, no checkpoint.  (An observer is told of it below.)
+            if value and transfers:
+                journal.transfer(sender, recipient, value)
+            journal.touch(recipient)
+            return _Outcome(Status.STOP, gas, b"", 1)
+        callee = _Activation(
+            sender, recipient, value, gas, code, input, record[CODE_HASH], transfers, is_static
+        )  # fmt: skip
         if delegate is None:
             if target in precompiles:
                 callee.precompile = target

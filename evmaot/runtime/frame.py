@@ -84,6 +84,7 @@ _RESULT_OFFSET = FRAME.offset("result")
 
 _STATUS_OF: dict[int, Status] = {int(status): status for status in Status}
 _CALL_KIND_OF: dict[int, CallKind] = {int(kind): kind for kind in CallKind}
+_CREATE2 = int(CallKind.CREATE2)
 _FIRST_HALT = int(Status.OUT_OF_GAS)
 _RETURN, _REVERT = Status.RETURN, Status.REVERT
 _SUSPENSIONS = (int(Status.CALL), int(Status.CREATE))
@@ -293,7 +294,7 @@ class Frame:
             gas,
             from_bytes(target, "little"),
             from_bytes(value, "little"),
-            from_bytes(salt, "little"),
+            from_bytes(salt, "little") if kind == _CREATE2 else 0,
             self.read_memory(input_offset, input_size) if input_size else b"",
             output_offset,
             output_size,

@@ -79,29 +79,34 @@ def test_an_interrupt_in_a_callback_is_kept_for_the_caller() -> None:
     assert isinstance(table.take_error(), KeyboardInterrupt)
 
 
-def test_an_interrupt_that_came_while_native_code_ran_is_kept_for_the_caller() -> None:
+@pytest.mark.parametrize(
+    ("name", "arity"), [("grow_slots", 0), ("account_status", 1), ("get_storage", 2), ("get_code", 3)]
+)
+def test_an_interrupt_that_came_while_native_code_ran_is_kept_for_the_caller(name: str, arity: int) -> None:
     """It is raised as the callback is entered, where no `try` of the callback can see it; it once was a success."""
     called: list[int] = []
 
-    def answering(frame: int, _key: int, _value: int) -> int:
+    arguments = tuple(range(1, 2 + arity))
+
+    def answering(frame: int, *_arguments: int) -> int:
         called.append(frame)
         return 0
 
-    table = HostTable({"get_storage": answering})
-    pointer = ctypes.c_uint64.from_address(table.address + HOST_TABLE.offset("get_storage")).value
-    get_storage = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 3)(pointer)
+    table = HostTable({name: answering})
+    pointer = ctypes.c_uint64.from_address(table.address + HOST_TABLE.offset(name)).value
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * len(arguments))(pointer)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         # No step of the interpreter lies between the signal and the callback, as in native code.
-        list(map(methodcaller("__call__"), (ctypes.pythonapi.PyErr_SetInterrupt, partial(get_storage, 1, 2, 3))))
+        list(map(methodcaller("__call__"), (ctypes.pythonapi.PyErr_SetInterrupt, partial(function, *arguments))))
     finally:
         signal.signal(signal.SIGINT, before)
     assert called == []
     assert isinstance(table.error, KeyboardInterrupt)
-    assert call(table, "get_storage", 1, 2, 3) == REFUSED, "whatever the first one answered, this ends the frame"
+    assert call(table, name, *arguments) == REFUSED, "whatever the first one answered, this ends the frame"
     assert called == []
     assert isinstance(table.take_error(), KeyboardInterrupt)
-    assert call(table, "get_storage", 1, 2, 3) == 0
+    assert call(table, name, *arguments) == 0
 
 
 def test_what_is_raised_elsewhere_goes_where_it_went_before(monkeypatch: pytest.MonkeyPatch) -> None:
