@@ -197,14 +197,21 @@ class FrameRecorder:
         self.ends.append(row)
 
 
+_RESULT_FIELDS = (
+    "status", "gas_left", "output", "refund", "failure", "native_frames", "logs", "changes", "warm_addresses",
+    "warm_slots",
+)  # fmt: skip
+
+
 class NativeSide:
-    """Runs messages on compiled code of one tier."""
+    """Runs messages on compiled code of one tier, with and without an observer."""
 
     def __init__(self, tier: str, cache: Path | None = None) -> None:
         self.tier = tier
         self.programs = BatchPrograms(tier, cache)
         self.recorder = FrameRecorder()
         self.executor = Executor(self.programs, self.recorder)
+        self.unobserved = Executor(self.programs)
         self.native_frames = 0
 
     def state_of(self, call: Call, fork: str) -> MemoryState:
@@ -223,7 +230,13 @@ class NativeSide:
         rules = FORKS[fork]
         recorder = self.recorder
         recorder.begin(call, state.storages, tracks_access=rules.parameters.tracks_access)
-        result = self.executor.execute(native_message(call, rules), ENVIRONMENT, state, rules)
+        message = native_message(call, rules)
+        result = self.executor.execute(message, ENVIRONMENT, state, rules)
+        # An executor that nobody watches has shorter ways to the same end.
+        unobserved = self.unobserved.execute(message, ENVIRONMENT, state, rules)
+        differing = [name for name in _RESULT_FIELDS if getattr(result, name) != getattr(unobserved, name)]
+        if differing:
+            raise AssertionError(f"without an observer the message has another {', '.join(differing)}")
         self.native_frames += result.native_frames
         changes = result.changes
         changed: dict[int, AccountEnd | None] = {}
