@@ -78,17 +78,9 @@ class _Activation:
     )
 
     def __init__(
-        self,
-        sender: int,
-        recipient: int,
-        value: int,
-        gas: int,
-        code: bytes,
-        input: bytes,
-        code_hash: bytes | None = None,
-        transfers: bool = True,
-        is_static: bool = False,
-    ) -> None:
+        self, sender: int, recipient: int, value: int, gas: int, code: bytes, input: bytes,
+        code_hash: bytes | None = None, transfers: bool = True, is_static: bool = False,
+    ) -> None:  # fmt: skip
         self.sender = sender
         self.recipient = recipient
         self.value = value
@@ -440,9 +432,7 @@ class Executor:
                 journal.transfer(sender, recipient, value)
             journal.touch(recipient)
             return _Outcome(Status.STOP, gas, b"", 1)
-        callee = _Activation(
-            sender, recipient, value, gas, code, input, record[CODE_HASH], transfers, is_static
-        )  # fmt: skip
+        callee = _Activation(sender, recipient, value, gas, code, input, record[CODE_HASH], transfers, is_static)
         if delegate is None:
             if target in precompiles:
                 callee.precompile = target
