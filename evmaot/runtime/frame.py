@@ -289,15 +289,19 @@ class Frame:
             self._buffer, self._record_offset
         )
         from_bytes = int.from_bytes
-        return Request(
-            _CALL_KIND_OF[kind],
-            gas,
-            from_bytes(target, "little"),
-            from_bytes(value, "little"),
-            from_bytes(salt, "little") if kind == _CREATE2 else 0,
-            self.read_memory(input_offset, input_size) if input_size else b"",
-            output_offset,
-            output_size,
+        # Half the time of the named tuple's own constructor.
+        return tuple.__new__(
+            Request,
+            (
+                _CALL_KIND_OF[kind],
+                gas,
+                from_bytes(target, "little"),
+                from_bytes(value, "little"),
+                from_bytes(salt, "little") if kind == _CREATE2 else 0,
+                self.read_memory(input_offset, input_size) if input_size else b"",
+                output_offset,
+                output_size,
+            ),
         )
 
     def resume(self, result: int, gas_returned: int, return_data: bytes, output: bytes = b"") -> None:
