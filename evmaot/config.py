@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -296,6 +297,9 @@ class Configuration:
     """The files that were read, strongest first."""
 
 
+_UNREADABLE_HINT = "check the file's path and permissions; --config FILE names another"
+
+
 def _fault(reference: str, message: str, origin: Origin, hint: str, cause: str | None = None) -> UsageError:
     return UsageError(reference, message, context={"subject": origin.detail}, cause=cause, hint=hint)
 
@@ -309,8 +313,8 @@ def _read_toml(origin: Origin) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        hint = "check the file's path and permissions"
-        raise _fault("config_unreadable", "cannot read the configuration", origin, hint, error.strerror) from error
+        cause = error.strerror
+        raise _fault("config_unreadable", "cannot read the configuration", origin, _UNREADABLE_HINT, cause) from error
     if len(data) > _MAX_FILE_BYTES:
         raise _fault("config_too_large", "the configuration is over 1 MiB", origin, "is this the right file?")
     try:
@@ -384,11 +388,26 @@ def project_file(directory: Path, home: Path | None = None) -> Path | None:
     """The nearest evmaot.toml of `directory` and its parents, up to a repository's root or the home directory."""
     home = home or Path(os.path.expanduser("~"))
     for folder in (directory, *directory.parents):
-        if (folder / PROJECT_FILE).is_file():
+        # A directory that may not be looked into has no file for us: os.path says False where pathlib raises.
+        if os.path.isfile(folder / PROJECT_FILE):
             return folder / PROJECT_FILE
-        if (folder / ".git").exists() or folder == home:
+        if os.path.exists(folder / ".git") or folder == home:
             return None
     return None
+
+
+def _is_there(origin: Origin) -> bool:
+    """Whether a file of the user or the system is there.
+
+    Raises UsageError where that can't be known: it may say whom to trust, and is not passed over in silence.
+    """
+    try:
+        return stat.S_ISREG(os.stat(origin.detail).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise _fault("config_unreadable", "cannot read the configuration", origin, _UNREADABLE_HINT, cause) from error
 
 
 def _files(directory: Path, config_file: Path | None) -> tuple[Origin, ...]:
@@ -400,8 +419,9 @@ def _files(directory: Path, config_file: Path | None) -> tuple[Origin, ...]:
     project = project_file(directory)
     found = [Origin("project", str(project))] if project else []
     for kind, folder in (("user", user_config_path("evmaot")), ("system", site_config_path("evmaot"))):
-        if (folder / "config.toml").is_file():
-            found.append(Origin(kind, str(folder / "config.toml")))
+        origin = Origin(kind, str(folder / "config.toml"))
+        if _is_there(origin):
+            found.append(origin)
     return tuple(found)
 
 

@@ -16,20 +16,28 @@ from evmaot.errors import UsageError
 
 def check_replaceable(path: Path) -> None:
     """Refuse, before the work that it is of, a file that can't be written.  Raises UsageError."""
-    folder = path.resolve().parent
-    if path.is_dir():
-        cause = "it is a directory"
-    elif path.exists() and not path.is_file():
-        return
-    elif not folder.is_dir():
-        cause = f"there is no directory {str(folder)!r}"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        cause = f"the directory {str(folder)!r} may not be written to"
-    else:
+    try:
+        cause = _obstacle(path)
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null byte, a loop of links
+        cause = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    if cause is None:
         return
     hint = "name a file in a directory that you can write to"
     context = {"subject": str(path)}
     raise UsageError("output_not_writable", "cannot write the file", context=context, cause=cause, hint=hint)
+
+
+def _obstacle(path: Path) -> str | None:
+    folder = path.resolve().parent
+    if path.is_dir():
+        return "it is a directory"
+    if path.exists() and not path.is_file():
+        return None
+    if not folder.is_dir():
+        return f"there is no directory {str(folder)!r}"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the directory {str(folder)!r} may not be written to"
+    return None
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +197,28 @@ def test_a_missing_explicit_file_is_an_error(project: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError) as caught:
         load(project, tmp_path / "absent.toml")
     assert caught.value.reference == "config_unreadable"
+
+
+@pytest.mark.parametrize("variable", ["XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"])
+def test_a_file_that_may_be_there_but_cannot_be_looked_at_is_told(
+    monkeypatch: pytest.MonkeyPatch, project: Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, f"/{'n' * 300}")
+    with pytest.raises(UsageError) as caught:
+        load(project)
+    assert (caught.value.reference, caught.value.cause) == ("config_unreadable", "File name too long")
+
+
+def test_directories_above_a_project_need_not_be_readable(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    real = os.stat
+
+    def refuse(path: Any, *rest: Any, **named: Any) -> os.stat_result:
+        if str(path).endswith(("evmaot.toml", ".git")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert config.project_file(project) is None
 
 
 def test_a_huge_file_is_refused_unread_by_the_parser(project: Path) -> None:

@@ -60,7 +60,9 @@ NOT_ON_EELS = "Constantinople"
 @click.option("--interpreter", is_flag=True, help="Run EELS's interpreter instead: shows that a case itself is sound.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Worker processes; all processors where not given.")
 @click.option("--timeout", "timeout_seconds", type=float, default=300.0, show_default=True, help="Seconds for a case.")
-@click.option("--resume", type=click.Path(path_type=Path), help="File of results: read first, and added to.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path, dir_okay=False), help="File of results: read first, and added to."
+)
 @click.option(
     "--cache", type=click.Path(path_type=Path),
     help="Directory of compiled images, and of the store of aot, to share between runs.",
