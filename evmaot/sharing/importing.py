@@ -11,7 +11,7 @@ May import: `evmaot.abi`, `evmaot.errors`, `evmaot.members`, `evmaot.sharing`, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -126,20 +126,29 @@ class Importer:
         record = judged.manifest.object
         pack = self._known.get(record.sha256)
         there = {} if pack is None else {(row.code_sha256, row.rules): row for row in pack.manifest.members}
-        rows = dict(there)
+        adds_signature = pack is not None and self._adds_signature(pack.manifest)
+        # What nobody signed does not become signed with the rest.
+        rows = self._proved_there(judged, there) if adds_signature else dict(there)
         for row in judged.manifest.members:
             old = there.get((row.code_sha256, row.rules))
             if old is not None:
                 added = [fork for fork in row.forks if fork not in old.forks]
-                row = old._replace(forks=(*old.forks, *added))
+                row = (row if adds_signature else old)._replace(forks=(*old.forks, *added))
             rows[row.code_sha256, row.rules] = row
         origin = judged.manifest.origin
         if pack is not None and origin.is_unsigned and not pack.manifest.origin.is_unsigned:
             origin, rows = pack.manifest.origin, self._proved(judged, there, rows)
-        adds_signature = pack is not None and self._adds_signature(pack.manifest)
         if rows == there and not adds_signature and self._is_whole(judged):
             return None
         return replace(judged, manifest=replace(judged.manifest, origin=origin, members=sorted_members(rows.values())))
+
+    def _proved_there(self, judged: NewPack, there: Mapping[_Key, Member]) -> dict[_Key, Member]:
+        """Of what an unsigned import said of this library before, what bytecode proves."""
+        own = read_codes(self._store.files, judged.manifest.object.sha256) or ()
+        codes = {code.sha256: code for code in (*own, *judged.codes)}
+        unsigned = replace(judged.manifest, members=tuple(there.values()))
+        wrong = {item.member for item in wrong_members(unsigned, judged.profile, codes.values(), decode=True)}
+        return {key: row for key, row in there.items() if key[0] in codes and row not in wrong}
 
     def _proved(self, judged: NewPack, there: Collection[_Key], rows: dict[_Key, Member]) -> dict[_Key, Member]:
         """Without what bytecode does not prove: nobody signed it, and what is there was made here or signed.

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -211,7 +212,8 @@ class ArtifactDirectory:
 
         self.require_writable()
         with self.shared_lock():
-            return publish_batch(self.files, packs, self._library_rules)
+            alone = partial(self._lock.manifests, self.lock_timeout_seconds)
+            return publish_batch(self.files, packs, self._library_rules, alone)
 
     def add_forks(self, packs: Iterable[Pack], wanted: Mapping[tuple[str, str], Collection[str]]) -> int:
         """Note that members (SHA-256 of the code, rules) of packs are wanted for more forks; answers their number.

@@ -24,7 +24,7 @@ _GATE: Final = 1 << 62
 _PINS: Final = _GATE + 1
 """Offset of the byte that who writes a pin holds: adding to one is reading it first."""
 _MANIFESTS: Final = _GATE + 2
-"""The same for who adds forks to the members of published manifests."""
+"""The same for who adds to published manifests: forks of members, or members."""
 
 
 class StoreLock:

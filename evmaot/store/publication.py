@@ -36,6 +36,7 @@ from evmaot.store.manifest import (
 
 LibraryRules = Callable[[bytes], "str | None"]
 """First ELF rule that a library breaks, None where it keeps all (`evmaot.store.elf_rules.check_library`)."""
+Alone = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,24 @@ class NewPack:
     """Whether a manifest of the same library that is there already is wrong, and counts for nothing but forks."""
 
 
-def publish_batch(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
+def publish_batch(
+    files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules, manifests: Alone = contextlib.nullcontext
+) -> list[Path]:
     """Publish packs; answers the paths of their libraries.  The caller holds the store's lock.
 
-    Raises StoreError (``elf_rule:<rule>``, ``store_full``, ``store_not_writable``, ``store_io``), and what a check
-    raises; then every pack is either published or not there.
+    `manifests` is the lock of who changes manifests: what is published is read, merged and replaced under it.
+
+    Raises StoreError (``elf_rule:<rule>``, ``store_full``, ``store_not_writable``, ``store_io``), BusyError, and what
+    a check raises; then every pack is either published or not there.
     """
     step = 1 if files.durability is Durability.FULL else max(1, len(packs))
     published: list[Path] = []
     for start in range(0, len(packs), step):
-        published += _publish(files, packs[start : start + step], library_rules)
+        published += _publish(files, packs[start : start + step], library_rules, manifests)
     return published
 
 
-def _publish(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules) -> list[Path]:
+def _publish(files: StoreFiles, packs: Sequence[NewPack], library_rules: LibraryRules, alone: Alone) -> list[Path]:
     manifests = [_judged(pack, library_rules) for pack in packs]
     temporaries: list[Path] = []
     try:
@@ -85,12 +90,13 @@ def _publish(files: StoreFiles, packs: Sequence[NewPack], library_rules: Library
                     write_codes(files, pack.manifest.object.sha256, pack.codes)
             files.sync_directories(target.parent for target in targets)
             temporaries.clear()
-            for pack, data in zip(packs, manifests, strict=True):
-                temporaries.append(_write_manifest(files, pack, data))
-            for pack, temporary in zip(packs, temporaries, strict=True):
-                path = files.paths.manifest(pack.profile.short, pack.manifest.object.sha256)
-                if temporary != path:
-                    files.system.rename(str(temporary), str(path))
+            with alone():
+                for pack, data in zip(packs, manifests, strict=True):
+                    temporaries.append(_write_manifest(files, pack, data))
+                for pack, temporary in zip(packs, temporaries, strict=True):
+                    path = files.paths.manifest(pack.profile.short, pack.manifest.object.sha256)
+                    if temporary != path:
+                        files.system.rename(str(temporary), str(path))
     except BaseException:
         for temporary in temporaries:
             if temporary.parent == files.paths.tmp:
@@ -161,7 +167,14 @@ def _write_manifest(files: StoreFiles, pack: NewPack, data: bytes) -> Path:
         return files.write_temporary(data, suffix=".json")
     if published.profile != pack.manifest.profile or published.object != pack.manifest.object:
         return files.write_temporary(data, suffix=".json")
-    members = _merged(pack, published.members)
+    if pack.manifest.origin.is_unsigned and not published.origin.is_unsigned:
+        return path  # built here or signed since the import looked: its word is the better one
+    old = published.members
+    if published.origin.is_unsigned and not pack.manifest.origin.is_unsigned:
+        # What nobody signed does not become signed, or ours, with the rest.
+        known = {_key(member) for member in pack.manifest.members}
+        old = tuple(member for member in old if _key(member) in known)
+    members = _merged(pack, old)
     if set(members) == set(published.members) and not _is_better(pack.manifest.origin, published.origin):
         return path
     return files.write_temporary(to_json(replace(pack.manifest, members=members)), suffix=".json")

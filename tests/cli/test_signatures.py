@@ -111,3 +111,32 @@ def test_an_unsigned_import_takes_nothing_from_what_was_built_here(
     assert (result.code, gone in keys, len(keys)) == ((4, False, 1) if lies else (0, True, 2))
     assert open_runtime(real_store, require_signed=True).statistics().skipped == {}
     assert cli("verify", "--level", "rebuild").code == 0
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["all", "a part"])
+@pytest.mark.parametrize("kind", ["lie", "unproved", "proved"])
+def test_a_signature_covers_only_what_it_signed(
+    cli: Cli, signed: Path, real_store: Path, other: Path, key: Path, kind: str, is_whole: bool
+) -> None:
+    """What an unsigned import had said of the same library before does not become signed with it, but for what
+    bytecode proves.
+    """
+
+    def bare(profile: Profile, manifest: PackManifest, library: bytes, codes: bytes) -> Parts:
+        first = manifest.members[0]
+        first = first._replace(code_hash="ab" * 32) if kind == "lie" else first
+        codes = codes if kind == "proved" else pack_codes([OTHER])
+        return profile, replace(manifest, members=(first, *manifest.members[1:])), library, codes
+
+    Path("unsigned.tar").write_bytes(changed(signed, bare))
+    assert cli("--store", other, "import", "--allow-unsigned", "unsigned.tar").code == 0
+    right = {entry.key: entry.member.code_hash for entry in ArtifactDirectory.open(real_store).index()}
+    first = next(iter(right))
+    if not is_whole:
+        ArtifactDirectory.open(real_store).remove_members([first])
+    assert cli("export", "part.tar", "--sign", key).code == 0
+    assert cli("--store", other, "import", "--key", "ci.key.pub", "part.tar").code == 0
+    found = {e.key: e.member.code_hash for e in ArtifactDirectory.open(other, require_signed=True).index()}
+    if not is_whole and kind != "proved":
+        del right[first]
+    assert found == right

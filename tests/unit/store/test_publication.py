@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from evmaot.errors import CompilerBug, LoadError, StoreError
+from evmaot.errors import BusyError, CompilerBug, LoadError, StoreError
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import Durability
 from evmaot.store.manifest import parse
 from evmaot.store.publication import NewPack
 from evmaot.store.removal import Selector
 from tests.support.store_samples import (
+    QuickSystem,
     ScriptedSystem,
     ShortWriteSystem,
     errors,
@@ -40,6 +41,44 @@ def test_what_is_published_for_another_fork_stays_for_those_it_was_built_for(sto
     store.clear(Selector(forks=frozenset({"osaka"})))
     (entry,) = store.index()
     assert entry.member.forks == ("london",)
+
+
+def test_what_others_add_while_a_pack_is_published_again_is_not_lost(tmp_path: Path) -> None:
+    """Such as a fork that another build notes, between the reading of a manifest and its replacement."""
+    other = open_store(tmp_path / "store")
+    other.publish(*pack("a", forks=("london",)))
+    (known,) = other.packs()
+    (member,) = known.manifest.members
+    came: list[int | str] = []
+
+    def note(timeout_seconds: float) -> int:
+        waiting = open_store(other.paths.root, lock_timeout_seconds=timeout_seconds)
+        return waiting.add_forks([known], {(member.code_sha256, member.rules): ["osaka"]})
+
+    class Between(QuickSystem):
+        def rename(self, old: str, new: str) -> None:
+            if new == str(known.manifest_path) and not came:
+                try:
+                    came.append(note(0.0))
+                except BusyError as error:
+                    came.append(error.reference)
+            super().rename(old, new)
+
+    open_store(other.paths.root, system=Between()).publish(*pack("a", forks=("cancun",)))
+    assert came, "it was published again"
+    if came == ["store_busy"]:
+        note(5.0)
+    (entry,) = other.index()
+    assert entry.member.forks == ("london", "cancun", "osaka")
+
+
+def test_an_unsigned_import_that_looked_before_a_build_takes_nothing_from_it(store: ArtifactDirectory) -> None:
+    library, manifest, of = pack("a b")
+    store.publish(library, manifest, of)
+    (first, *_) = manifest.members
+    lie = replace(manifest, origin=replace(manifest.origin, kind="import"), members=(first._replace(forks=("paris",)),))
+    store.publish(library, lie, of)
+    assert [found.manifest for found in store.packs()] == [manifest]
 
 
 def test_a_library_is_named_by_its_content_and_can_not_be_written(store: ArtifactDirectory) -> None:
