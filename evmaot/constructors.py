@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from evmaot.abi.status import CallKind, Status
@@ -33,6 +34,8 @@ GAS: Final = 30_000_000
 """What a transaction that deploys may have, about."""
 _WEI: Final = 10**24
 _NONCE: Final = 1
+_RESIDENT_PROGRAMS: Final = 64
+"""Compiled init codes that a worker keeps: the next constructor has another."""
 _SMALL_GAP: Final = 4
 """Bytes of one word of data that are the same by chance."""
 
@@ -79,10 +82,9 @@ _WORLDS: Final = (_world(0x20), _world(0x50))
 
 def run_constructor(job: ConstructorJob) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     """The code that is deployed, with zeros in its holes, and the holes.  Raises EvmaotError ``constructor_failed``."""
-    programs = JitPrograms(CompileOptions(Tier.FAST))
-    one = _deployed(programs, job, _WORLDS[0])
+    one = _deployed(job, _WORLDS[0])
     try:
-        other = _deployed(programs, job, _WORLDS[1])
+        other = _deployed(job, _WORLDS[1])
     except EvmaotError:
         # It does not like that world; what it deployed in the first is right for the like of that.
         other = one
@@ -90,12 +92,18 @@ def run_constructor(job: ConstructorJob) -> tuple[bytes, tuple[tuple[int, int], 
     return masked_code(one, holes), holes
 
 
-def _deployed(programs: JitPrograms, job: ConstructorJob, world: _World) -> bytes:
+@cache
+def _executor() -> Executor:
+    # Of the process: each reserves address space, of which the worker's memory limit leaves room for few.
+    return Executor(JitPrograms(CompileOptions(Tier.FAST), resident=_RESIDENT_PROGRAMS))
+
+
+def _deployed(job: ConstructorJob, world: _World) -> bytes:
     fork = FORKS[job.fork]
     address = create_address(world.sender, _NONCE)
     state = MemoryState(fork, {world.sender: Account(_NONCE + 1, _WEI)}, block_hash=lambda _number: world.block_hash)
     message = Message(CallKind.CREATE, world.sender, address, GAS, code=job.init_code)
-    result = Executor(programs).execute(message, world.environment, state, fork)
+    result = _executor().execute(message, world.environment, state, fork)
     if not result.succeeded:
         what = "it reverted" if result.status is Status.REVERT else f"it ended with {result.status.name}"
         if result.failure is not None:

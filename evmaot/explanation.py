@@ -8,7 +8,7 @@ verdict can compare them; nothing is written.  May import: `evmaot.runtime`, `ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 from typing import Any, Final
@@ -163,9 +163,7 @@ def _completed(question: Question, entries: Sequence[Entry]) -> Question:
     # The present compiler's own, where there is one: compilers may disagree about what is reachable.
     digest = question.profile.digest
     member = min(entries, key=lambda entry: entry.pack.manifest.profile != digest).member
-    return Question(
-        question.code_hash, question.fork, question.profile, member.code_sha256, member.length, member.opcodes
-    )
+    return replace(question, code_sha256=member.code_sha256, length=member.length, opcodes=member.opcodes)
 
 
 def _rules_of(question: Question) -> CompileRules | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evmaot.evm.keccak import keccak256
 from evmaot.runtime import open_runtime
 from evmaot.store.codes import StoredCode, pack_codes
 from evmaot.store.directory import ArtifactDirectory
@@ -37,8 +38,9 @@ def test_what_was_taken_unsigned_is_noted_and_left_out_where_signatures_are_requ
     assert open_runtime(other, require_signed=True).statistics().skipped == {"unsigned": 1}
     assert open_runtime(other).statistics().skipped == {}
     Path("adding.hex").write_text(ADDING_CODE)
-    found = cli("--store", other, "explain", "adding.hex", "--fork", "osaka", "--json").document["data"]["lookup"]
-    assert found["reason"] == "unsigned"
+    for asked in ("adding.hex", "0x" + keccak256(bytes.fromhex(ADDING_CODE)).hex()):
+        found = cli("--store", other, "explain", asked, "--fork", "osaka", "--json").document["data"]["lookup"]
+        assert found["reason"] == "unsigned"
     listed = cli("--store", other, "ls").err
     assert "[unsigned]" in listed
     assert "evmaot verify --level trust" in listed

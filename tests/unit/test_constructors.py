@@ -89,3 +89,10 @@ def test_constructors_run_in_a_process_of_their_own_and_one_that_fails_costs_its
         with pytest.raises(ConstructorFailed, match="it reverted"):
             run(asm("0 0 REVERT"))
         assert run(init_code("7 1 MSTORE")).holes == ()
+
+
+def test_a_worker_runs_any_number_of_constructors_within_its_limit() -> None:
+    """Each used to reserve address space of its own: with the limit of a build the tenth or so found none left."""
+    with Constructors("osaka", WorkerLimits(timeout_seconds=60.0, memory_limit_bytes=1 << 30)) as run:
+        for number in range(12):
+            assert run(init_code(f"{number} 1 MSTORE")).code[1:33] == number.to_bytes(32, "big")
