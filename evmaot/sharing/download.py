@@ -108,6 +108,8 @@ class _Transfer:
             if isinstance(found, bool):
                 return found
             following = urljoin(url, found)
+            if not following.startswith(("http:", "https:")):
+                raise RpcFailure("rpc_http_error", "the server leads to what is neither http nor https: not followed")
             if url.startswith("https:") and not following.startswith("https:"):
                 raise RpcFailure("rpc_http_error", "the server leads from https to http, which is not followed")
             url = following

@@ -26,11 +26,11 @@ _COPY_BYTES: Final = 1 << 20
 def signature_beside(path: Path) -> str | None:
     """The signature beside a file, None where there is none.  Raises UsageError ``unreadable_file``."""
     beside = path.with_name(path.name + SIGNATURE_SUFFIX)
-    try:
-        with open(beside, "rb") as stream:
-            return signature_text(stream.read(MAX_SIGNATURE_BYTES))
-    except FileNotFoundError:
+    if not os.path.exists(beside):
         return None
+    try:
+        with open(_opened(beside, "signature", "the signature is FILE.minisig beside the export"), "rb") as stream:
+            return signature_text(stream.read(MAX_SIGNATURE_BYTES))
     except OSError as error:
         raise _unreadable(beside, error) from error
 
@@ -45,7 +45,13 @@ def require_readable(path: Path) -> None:
     os.close(_opened(path))
 
 
-def _opened(path: Path) -> int:
+_NOT_A_FILE: Final = (
+    "give a file of evmaot export; what export --directory wrote is served, and fetched with evmaot pull"
+)
+
+
+def _opened(path: Path, what: str = "export", hint: str = _NOT_A_FILE) -> int:
+    """A descriptor of a regular file: a pipe that nobody writes to must not keep an import waiting."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -53,8 +59,7 @@ def _opened(path: Path) -> int:
     # Before a stream is made of it: that fails for a directory, in words of no use.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        hint = "give a file of evmaot export; what export --directory wrote is served, and fetched with evmaot pull"
-        raise UsageError("unreadable_file", "the export is no regular file", context={"path": str(path)}, hint=hint)
+        raise UsageError("unreadable_file", f"the {what} is no regular file", context={"path": str(path)}, hint=hint)
     return descriptor
 
 

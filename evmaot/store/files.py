@@ -51,6 +51,9 @@ def store_error(error: OSError, doing: str, path: Path) -> StoreError:
     if error.errno in _FULL:
         hint = "make room (evmaot clear), or choose another store with --store"
         return StoreError("store_full", f"no space left to {doing}", context=context, cause=cause, hint=hint)
+    if error.errno == errno.EROFS:
+        hint = "to add to what it holds, build into another store (--store) and name this one in EVMAOT_STORE_PATH"
+        return StoreError("store_not_writable", f"not allowed to {doing}", context=context, cause=cause, hint=hint)
     if error.errno in _REFUSED:
         return StoreError(
             "store_not_writable",

@@ -240,6 +240,26 @@ def test_redirects_are_followed_but_not_for_ever(served: Server) -> None:
         fetched(served, "round", quick())
 
 
+@pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1/data"])
+def test_a_redirect_to_what_is_no_web_server_is_not_followed(served: Server, elsewhere: str) -> None:
+    served.moved = {"/there": elsewhere}
+    with pytest.raises(InputError, match="neither http nor https"):
+        fetched(served, "there", quick())
+
+
+def test_https_does_not_become_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def request(self: object, url: str) -> str:
+        asked.append(url)
+        return "http://127.0.0.1:1/data"
+
+    monkeypatch.setattr("evmaot.sharing.download._Transfer._request", request)
+    with pytest.raises(InputError, match="from https to http"):
+        quick().read("https://127.0.0.1:1/data", 100)
+    assert asked == ["https://127.0.0.1:1/data"]
+
+
 def test_a_silent_server_is_given_up(key: Path, server: Server) -> None:
     from tests.support.fake_node import FakeNode
 

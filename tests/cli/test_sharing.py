@@ -370,6 +370,15 @@ def test_a_directory_is_no_file_to_import(cli: Cli, other: Path, home: Path) -> 
     assert (result.code, "[unreadable_file]" in result.err, "evmaot pull" in result.err) == (2, True, True)
 
 
+def test_a_signature_that_is_a_pipe_keeps_nobody_waiting(cli: Cli, signed: Path, other: Path) -> None:
+    beside = signed.with_name("packs.tar.minisig")
+    beside.unlink()
+    os.mkfifo(beside)
+    result = cli("--store", other, "import", "--key", "ci.key.pub", signed)
+    assert result.code == 2
+    assert "the signature is no regular file" in result.err
+
+
 def test_an_export_only_reads(cli: Cli, real_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_system: System, path: str) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", path)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from evmaot.abi.library import ENTRY, ParsedTable
 from evmaot.compiler_version import compiler_digest
 from evmaot.evm.forks import FORKS
 from evmaot.evm.instruction_set import opcode_bitmap
 from evmaot.evm.keccak import keccak256
-from evmaot.members import wrong_members
+from evmaot.members import corrected, wrong_members
 from evmaot.store.codes import StoredCode
 from evmaot.store.index import rules_digest
 from tests.support.store_samples import pack, profile
@@ -50,3 +51,15 @@ def test_a_fork_that_no_version_knows_is_wrong_whoever_names_it(kind: str) -> No
     manifest = replace(manifest, origin=replace(manifest.origin, kind=kind))
     assert [wrong.field for wrong in wrong_members(manifest, CURRENT, None)] == ["forks"]
     assert list(wrong_members(manifest, profile(), None)) == [], "another version may know it"
+
+
+def test_a_member_whose_code_the_library_has_not_is_not_made_right() -> None:
+    """Whatever its bytecode says: only the library's own table tells what is in it."""
+    code = StoredCode(b"\x60\x01\x60\x02\x01\x00", ("osaka",), "a")
+    _, manifest, _ = pack("a")
+    (member,) = manifest.members
+    manifest = replace(manifest, members=(member._replace(code_sha256=code.sha256),))
+    entry = ENTRY.pack(bytes.fromhex(code.sha256), bytes.fromhex(member.rules), 0)
+    table = ParsedTable(bytes(32), bytes(32), 1, entry)
+    assert corrected(manifest, [code], table) is not None
+    assert corrected(manifest, [code], replace(table, count=0, body=b"")) is None

@@ -81,6 +81,13 @@ def test_an_unsigned_import_that_looked_before_a_build_takes_nothing_from_it(sto
     assert [found.manifest for found in store.packs()] == [manifest]
 
 
+def test_publishing_a_part_of_a_pack_takes_nothing_from_what_is_there(store: ArtifactDirectory) -> None:
+    library, manifest, of = pack("a b")
+    store.publish(library, manifest, of)
+    store.publish(library, replace(manifest, members=manifest.members[:1]), of)
+    assert labels(store) == ["a", "b"]
+
+
 def test_a_library_is_named_by_its_content_and_can_not_be_written(store: ArtifactDirectory) -> None:
     library, manifest, of = pack("a b")
     path = store.publish(library, manifest, of)
