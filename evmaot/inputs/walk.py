@@ -76,8 +76,11 @@ def _find_path(path: str) -> Iterator[Found]:
 
 
 def _not_found(path: str) -> Problem:
-    is_code = path[:2] in ("0x", "0X")
-    hint = "to compile a code that is written out, pipe it: printf %s 0x6000 | evmaot build -" if is_code else None
+    hint = None
+    if path[:2] in ("0x", "0X"):
+        hint = "to compile a code that is written out, pipe it: printf %s 0x6000 | evmaot build -"
+    elif path.lower().startswith(("http://", "https://")):
+        hint = "a file of the web has to be downloaded first; a node is asked with --rpc URL --address A"
     return make_problem("not_found", path, "there is no such file or directory", hint=hint)
 
 

@@ -444,3 +444,13 @@ def test_a_path_object_is_never_a_list_or_standard_input(tmp_path: Path, monkeyp
     Path("@list").write_text("0x01")
     Path("-").write_text("0x02")
     assert names(list(read_inputs([Path("@list"), Path("-"), "./-"]))) == ["01", "02", "02"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("https://example.org/a.json", "downloaded"), ("0x6000", "printf"), ("missing.json", "check the path")],
+)
+def test_what_is_no_file_says_what_to_do_instead(given: str, words: str) -> None:
+    problem = only_problem(read(given))
+    assert problem.code == "not_found"
+    assert problem.hint is not None and words in problem.hint
