@@ -16,7 +16,7 @@ from evmaot.cli import checks
 from evmaot.cli.checks import Check, Health
 from evmaot.cli.stores import not_loaded_hint
 from evmaot.store.manifest import parse, to_json
-from tests.cli.conftest import Cli
+from tests.cli.conftest import ADDING_CODE, Cli
 from tests.cli.stores import PROFILE, publish
 from tests.support.store_samples import tree
 
@@ -288,3 +288,11 @@ def test_what_a_wrong_code_hash_means_is_said_as_it_is(cli: Cli, real_store: Pat
     assert "never loaded" not in result.err
     assert cli("verify", "--repair").code == 0
     assert parse(path.read_bytes()) == manifest
+
+
+def test_explain_finds_what_a_layer_has_where_there_is_no_store(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("adding.hex").write_text(ADDING_CODE)
+    assert cli("--store", "layer", "build", "adding.hex", "--fork", "osaka").code == 0
+    monkeypatch.setenv("EVMAOT_STORE_PATH", str(Path("layer").absolute()))
+    found = cli("--store", "none", "explain", "adding.hex", "--fork", "osaka", "--json").document["data"]
+    assert found["lookup"]["outcome"] == "hit"

@@ -66,19 +66,21 @@ def command(
     except StoreError as error:
         if re.fullmatch(r"0[xX][0-9a-fA-F]{1,63}", code):
             raise  # only what the store holds could complete these digits
-        answer = explain_without_store(_question(invocation, StoreIndex((), ()), code, chosen, contract), error)
+        question = _question(invocation, StoreIndex((), ()), code, chosen, contract)
+        question = replace(question, require_signed=invocation.settings.require_signed)
+        answer, layers = explain_without_store(question, error), error.reference == "store_missing"
     else:
         index = store.index()
         question = _question(invocation, index, code, chosen, contract)
         question = replace(question, require_signed=invocation.settings.require_signed)
-        answer = explain(store, index, question)
-        for layer in open_layers(invocation):
-            if answer.lookup.outcome is Outcome.HIT:
-                break
-            # What the store itself lacks is looked up below it, as the runtime does.
-            below = explain(layer, layer.index(), question)
-            if below.lookup.outcome is Outcome.HIT:
-                answer, place = below, layer.paths.root
+        answer, layers = explain(store, index, question), True
+    for layer in open_layers(invocation) if layers else ():
+        if answer.lookup.outcome is Outcome.HIT:
+            break
+        # What the store itself lacks is looked up below it, as the runtime does.
+        below = explain(layer, layer.index(), question)
+        if below.lookup.outcome is Outcome.HIT:
+            answer, place = below, layer.paths.root
     if invocation.output.as_json:
         invocation.output.document("explain", {"store": str(place), **_data(answer)})
     else:
