@@ -18,6 +18,7 @@ from evmaot.cli.stores import not_loaded_hint
 from evmaot.store.manifest import parse, to_json
 from tests.cli.conftest import ADDING_CODE, Cli
 from tests.cli.stores import PROFILE, publish
+from tests.cli.upgrades import upgrade
 from tests.support.store_samples import tree
 
 
@@ -296,3 +297,13 @@ def test_explain_finds_what_a_layer_has_where_there_is_no_store(cli: Cli, monkey
     monkeypatch.setenv("EVMAOT_STORE_PATH", str(Path("layer").absolute()))
     found = cli("--store", "none", "explain", "adding.hex", "--fork", "osaka", "--json").document["data"]
     assert found["lookup"]["outcome"] == "hit"
+
+
+def test_preload_does_not_say_that_all_is_well_where_an_upgrade_left_nothing_to_load(
+    cli: Cli, real_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(monkeypatch)
+    told = cli("preload", "--check").err
+    assert "everything" not in told
+    assert "nothing was loaded" in told
+    assert "hint: evmaot ls says" in told

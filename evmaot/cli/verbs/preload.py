@@ -107,7 +107,12 @@ def command(
         for hint in dict.fromkeys(_problem(row)["hint"] for row in refused):
             output.warn(f"hint: {hint}")
         context.exit(COULD_NOT_LOAD)
-    output.say("everything for this machine was loaded", style="green")
+    if start.programs:
+        output.say("everything for this machine was loaded", style="green")
+        return
+    output.warn("warning: nothing was loaded: the store holds nothing for this machine and this compiler")
+    output.warn("effect: all contracts are interpreted or compiled anew")
+    output.warn("hint: evmaot ls says what is there and why it does not load; evmaot build compiles for here")
 
 
 def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str, ...]) -> Profiles:
