@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,13 +262,24 @@ def test_deleted_members_stay_deleted(store: ArtifactDirectory) -> None:
     assert verify(store, "load") == []
 
 
-def test_what_another_compiler_made_is_replaced_by_what_this_one_makes(store: ArtifactDirectory) -> None:
+def test_what_another_compiler_made_is_replaced_by_what_this_one_makes(
+    store: ArtifactDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codes = read_codes(store.files, store.packs()[0].manifest.object.sha256)
     assert codes is not None
     foreign(store, compiler="0" * 64)
     damage_library(store)
+    held: list[int] = []
+    move = ArtifactDirectory.quarantine_files
+
+    def watched(self: ArtifactDirectory, object_sha256: str, paths: Sequence[Path]) -> list[Path]:
+        held.append(len(self.index()))
+        return move(self, object_sha256, paths)
+
+    monkeypatch.setattr(ArtifactDirectory, "quarantine_files", watched)
     (done,) = repair(store, verify(store, "hash"))
     assert done.action == "replaced"
+    assert held == [8], "the replacement was there before what is damaged was moved"
     assert verify(store, "rebuild") == []
     assert len(store.index()) == 4
 
