@@ -59,44 +59,22 @@ MAX_NONCE = 2**64 - 1
 
 
 class _Activation:
-    """One message on its way: a frame with what the rules around it need."""
+    """One message on its way, with what the rules around its frame need.
 
-    __slots__ = (
-        "checkpoint",
-        "code",
-        "code_hash",
-        "creates",
-        "frame",
-        "gas",
-        "input",
-        "is_static",
-        "precompile",
-        "program",
-        "recipient",
-        "sender",
-        "transfers",
-        "value",
-    )
+    The executor has one for each depth and uses it again: `_enter` sets every field of a message that starts.
+    """
 
-    def __init__(
-        self, sender: int, recipient: int, value: int, gas: int, code: bytes, input: bytes,
-        code_hash: bytes | None = None, transfers: bool = True, is_static: bool = False,
-    ) -> None:  # fmt: skip
-        self.sender = sender
-        self.recipient = recipient
-        self.value = value
-        self.gas = gas
-        self.code = code
-        self.input = input
-        self.code_hash = code_hash
-        self.creates = False
-        self.transfers = transfers
-        self.is_static = is_static
-        self.precompile: int | None = None
-        """Address of the precompiled contract that runs instead of code."""
-        self.checkpoint: Checkpoint
-        self.frame: Frame
-        self.program: CompiledProgram
+    __slots__ = ("checkpoint", "creates", "frame", "is_static", "program", "recipient", "sender", "value")
+
+    checkpoint: Checkpoint
+    creates: bool
+    frame: Frame
+    is_static: bool
+    program: CompiledProgram
+    """Only while its frame is on the stack: no program is kept longer than the message runs."""
+    recipient: int
+    sender: int
+    value: int
 
 
 class _Outcome(NamedTuple):
@@ -128,6 +106,8 @@ class Executor:
         self._table = HostTable(host_functions(self.journal, self._rules))
         self._pool = FramePool(self._table.address, slot_table=self._slots, log_buffer=self._log_buffer)
         self._stack: list[_Activation] = []
+        self._activations: list[_Activation] = []
+        """By depth."""
         self._busy = False
         self._fork: Fork
         self._rules_of: Fork | None = None
@@ -150,14 +130,19 @@ class Executor:
         try:
             self._prepare(message, environment, state, fork)
             return self._result(self._run(self._first(message)))
+        except BaseException:
+            self._unwind()
+            raise
         finally:
-            self._stack.clear()
-            if self._pool.live_frames:
-                self._pool.release_all()
-            if self._table.error is not None:
-                self._table.take_error()
             self.journal.forget()
             self._busy = False
+
+    def _unwind(self) -> None:
+        """Give back what an exception has left; who ends well has given it back already."""
+        self._stack.clear()
+        self._activations.clear()
+        self._pool.release_all()
+        self._table.take_error()
 
     # --- one message ------------------------------------------------------------------------------
 
@@ -168,9 +153,7 @@ class Executor:
             self._use_fork(fork)
         rules.block_number = environment.number
         if environment is not self._environment:
-            self._record = EnvironmentRecord(
-                **dict(zip(_ENVIRONMENT_FIELDS, _environment_values(environment), strict=True))
-            )
+            self._record = EnvironmentRecord(*_environment_values(environment))
             self._environment = environment
         self._native_frames = 0
         self._warmed = None
@@ -185,39 +168,46 @@ class Executor:
         rules.destroys_only_created = parameters.selfdestruct_only_if_created
         rules.selfdestruct_refund = parameters.selfdestruct_refund
 
-    def _first(self, message: Message) -> _Outcome | _Activation:
-        code = message.code
-        value, transfers = message.value, message.transfers_value
-        activation = _Activation(
-            message.sender, message.recipient, value, message.gas, code, message.input,
-            message.code_hash, transfers, message.is_static,
-        )  # fmt: skip
+    def _first(self, message: Message) -> _Outcome | None:
+        """Start the message: as `_enter`."""
+        code, precompile = message.code, None
+        value, transfers, recipient = message.value, message.transfers_value, message.recipient
         if value and transfers and self.journal.account(message.sender)[BALANCE] < value:
             return _Outcome(Status.REVERT, message.gas, b"", 0, Failure.BALANCE)
-        if message.kind is CallKind.CREATE:
-            activation.creates = True
-            if self._collides(message.recipient):
+        creates = message.kind is CallKind.CREATE
+        if creates:
+            if self._collides(recipient):
                 return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, Failure.COLLISION, True)
         elif message.code_address in self._state.precompiles:
             if message.is_delegated:
-                activation.code = b""
+                code = b""
             else:
-                activation.precompile = message.code_address
-        return activation
+                precompile = message.code_address
+        return self._enter(
+            message.sender, recipient, value, message.gas, code, message.input, message.code_hash, transfers,
+            message.is_static, creates, precompile,
+        )  # fmt: skip
 
-    def _run(self, first: _Outcome | _Activation) -> _Outcome:
-        """The loop: enter the innermost frame, answer what it asks for, until the first one has ended."""
-        if isinstance(first, _Outcome):
-            return first
+    def _run(self, outcome: _Outcome | None) -> _Outcome:
+        """The loop: enter the innermost frame, answer what it asks for, until the first one has ended.
+
+        `outcome` is that of the first message, where nothing had to run.
+        """
         stack, table, enter = self._stack, self._table, self.journal.enter
         log_cells = self._log_buffer.cells
-        outcome = self._enter(first)
         while True:
             if outcome is not None:
                 if not stack:
                     return outcome
-                _deliver(stack[-1].frame, outcome)
-            activation = stack[-1]
+                activation = stack[-1]
+                _, gas_left, output, result, _, is_create = outcome
+                if not is_create:
+                    activation.frame.resume(result, gas_left, output, output)
+                else:
+                    # A successful create leaves no return data (EIP-211).
+                    activation.frame.resume(result, gas_left, b"" if result else output)
+            else:
+                activation = stack[-1]
             enter(activation.recipient, activation.checkpoint)
             status = activation.frame.run(activation.program)
             if table.error is not None:
@@ -250,68 +240,62 @@ class Executor:
 
     # --- into a message ---------------------------------------------------------------------------
 
-    def _enter(self, activation: _Activation) -> _Outcome | None:
-        """Start a message: its outcome when it ended at once, None when its frame is on the stack."""
-        journal = self.journal
-        recipient = activation.recipient
+    def _enter(
+        self, sender: int, recipient: int, value: int, gas: int, code: bytes, input: bytes, code_hash: bytes | None,
+        transfers: bool, is_static: bool, creates: bool = False, precompile: int | None = None,
+    ) -> _Outcome | None:  # fmt: skip
+        """Start a message: its outcome when it ended at once, None when its frame is on the stack.
+
+        `precompile` is the address of the precompiled contract that runs instead of code.
+        """
+        journal, stack, rules = self.journal, self._stack, self._rules
+        depth = len(stack)
         if self.observer is not None:
-            self._tell_start(self.observer, activation)
+            shown = code if precompile is None else b""
+            start = FrameStart(depth, creates, sender, recipient, shown, precompile, gas, value, input, is_static)
+            self.observer.entered(start, journal)
+        if depth == len(self._activations):
+            self._activations.append(_Activation())
+        activation = self._activations[depth]
+        activation.sender = sender
+        activation.recipient = recipient
+        activation.value = value
+        activation.creates = creates
+        activation.is_static = is_static
         activation.checkpoint = journal.checkpoint()
-        if activation.creates:
+        if creates:
             journal.mark(journal.created, recipient)
             if self._parameters.created_nonce:
                 record = journal.account(recipient)
                 journal.set_field(record, NONCE, self._parameters.created_nonce)
                 journal.make_exist(recipient)
-        if not self._rules.clears_empty:
+        if not rules.clears_empty:
             journal.make_exist(recipient)
-        if activation.value and activation.transfers:
-            journal.transfer(activation.sender, recipient, activation.value)
-        if activation.precompile is not None:
-            return self._run_precompile(activation, activation.precompile)
-        code = activation.code
+        if value and transfers:
+            journal.transfer(sender, recipient, value)
+        if precompile is not None:
+            call = PrecompileCall(precompile, input, gas, sender, recipient, value, is_static, depth)
+            return self._run_precompile(activation, call)
         if not code:
-            return self._finish(activation, Status.STOP, activation.gas, b"")
-        program = self.programs.program_for(code, activation.code_hash, self._fork)
+            return self._finish(activation, Status.STOP, gas, b"", ran_code=False)
+        program = self.programs.program_for(code, code_hash, self._fork)
         if program is None:
             raise NotNative(
                 "no_program",
                 f"no native program for a code of {len(code)} bytes on {self._fork.name}",
-                context={"fork": self._fork.name, "size_bytes": len(code), "depth": len(self._stack)},
+                context={"fork": self._fork.name, "size_bytes": len(code), "depth": depth},
                 hint="build it into the store, or let the host interpret the message",
             )
-        frame = self._pool.acquire()
-        frame.start(
-            gas=activation.gas,
-            code=code,
-            input=activation.input,
-            recipient=recipient,
-            sender=activation.sender,
-            value=activation.value,
-            is_static=activation.is_static,
-            depth=len(self._stack),
-            environment_address=self._record.address,
-        )
-        activation.frame = frame
+        activation.frame = frame = self._pool.acquire()
+        frame.start(gas, code, input, recipient, sender, value, is_static, depth, self._record.address)
         activation.program = program
         self._native_frames += 1
-        self._stack.append(activation)
+        stack.append(activation)
         return None
 
-    def _run_precompile(self, activation: _Activation, address: int) -> _Outcome:
-        result = self._state.precompile(
-            PrecompileCall(
-                address,
-                activation.input,
-                activation.gas,
-                activation.sender,
-                activation.recipient,
-                activation.value,
-                activation.is_static,
-                len(self._stack),
-            )
-        )
-        outcome = self._finish(activation, result.status, result.gas_left, result.output)
+    def _run_precompile(self, activation: _Activation, call: PrecompileCall) -> _Outcome:
+        result = self._state.precompile(call)
+        outcome = self._finish(activation, result.status, result.gas_left, result.output, ran_code=False)
         if result.status.halted:
             return outcome._replace(failure=Failure.PRECOMPILE)
         return outcome
@@ -327,6 +311,7 @@ class Executor:
         gas_left, refund = frame.gas, frame.refund
         self._stack.pop()
         frame.release()
+        del activation.program
         if status <= SELFDESTRUCT:
             if refund:
                 self.journal.add_refund(refund)
@@ -336,38 +321,27 @@ class Executor:
             if status <= SELFDESTRUCT and not activation.creates:
                 # What `_settle` gives for who runs code, which is most of all messages.
                 return _new(_Outcome, (status, gas_left, output, 1, None, False))
-            return self._settle(activation, status, gas_left, output)
-        return self._finish(activation, status, gas_left, output)
+            return self._settle(activation, status, gas_left, output, ran_code=True)
+        return self._finish(activation, status, gas_left, output, ran_code=True)
 
-    def _finish(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
+    def _finish(
+        self, activation: _Activation, status: Status, gas_left: int, output: bytes, *, ran_code: bool
+    ) -> _Outcome:
         """Keep or undo what a message did, and tell who watches."""
-        outcome = self._settle(activation, status, gas_left, output)
+        outcome = self._settle(activation, status, gas_left, output, ran_code=ran_code)
         if self.observer is not None:
             end = FrameEnd(len(self._stack), outcome.status, outcome.failure, outcome.gas_left, outcome.output)
             self.observer.ended(end, self.journal)
         return outcome
 
-    def _tell_start(self, observer: FrameObserver, activation: _Activation) -> None:
-        start = FrameStart(
-            len(self._stack),
-            activation.creates,
-            activation.sender,
-            activation.recipient,
-            activation.code if activation.precompile is None else b"",
-            activation.precompile,
-            activation.gas,
-            activation.value,
-            activation.input,
-            activation.is_static,
-        )
-        observer.entered(start, self.journal)
-
-    def _settle(self, activation: _Activation, status: Status, gas_left: int, output: bytes) -> _Outcome:
+    def _settle(
+        self, activation: _Activation, status: Status, gas_left: int, output: bytes, *, ran_code: bool
+    ) -> _Outcome:
         if status <= SELFDESTRUCT:
             if activation.creates:
                 return self._deposit(activation, status, gas_left, output)
             # Who runs code has code, of its own, of a delegation, or in the making with nonce 1: it is not empty.
-            if self._rules.clears_empty and (not activation.code or activation.precompile is not None):
+            if self._rules.clears_empty and not ran_code:
                 self.journal.touch(activation.recipient)
             return _Outcome(status, gas_left, output, 1)
         self._undo(activation)
@@ -433,14 +407,16 @@ class Executor:
                 journal.transfer(sender, recipient, value)
             journal.touch(recipient)
             return _new(_Outcome, (STOP, gas, b"", 1, None, False))
-        callee = _Activation(sender, recipient, value, gas, code, input, record[CODE_HASH], transfers, is_static)
+        precompile = None
         if delegate is None:
             if target in precompiles:
-                callee.precompile = target
+                precompile = target
         elif delegate in precompiles:
             # EIP-7702: a delegation to a precompile runs empty code.
-            callee.code = b""
-        return self._enter(callee)
+            code = b""
+        return self._enter(
+            sender, recipient, value, gas, code, input, record[CODE_HASH], transfers, is_static, False, precompile
+        )
 
     def _create(self, creator: _Activation) -> _Outcome | None:
         """CREATE, CREATE2."""
@@ -457,9 +433,9 @@ class Executor:
         journal.set_field(record, NONCE, nonce + 1)
         if self._collides(address):
             return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, Failure.COLLISION, True)
-        child = _Activation(creator.recipient, address, request.value, request.gas, request.input, b"")
-        child.creates = True
-        return self._enter(child)
+        return self._enter(
+            creator.recipient, address, request.value, request.gas, request.input, b"", None, True, False, True
+        )
 
     def _collides(self, address: int) -> bool:
         record = self.journal.account(address)
@@ -470,15 +446,6 @@ class Executor:
 
 _ENVIRONMENT_FIELDS = tuple(field.name for field in fields(Environment))
 _environment_values = attrgetter(*_ENVIRONMENT_FIELDS)
-
-
-def _deliver(frame: Frame, outcome: _Outcome) -> None:
-    """Answer a suspended frame.  A successful create leaves no return data (EIP-211)."""
-    _, gas_left, output, result, _, is_create = outcome
-    if not is_create:
-        frame.resume(result, gas_left, output, output)
-    else:
-        frame.resume(result, gas_left, b"" if result else output)
 
 
 def _new_address(request: Request, creator: int, nonce: int) -> int:

@@ -61,14 +61,16 @@ class JitPrograms:
         self.statistics = ProgramStatistics()
         self._cache = cache
         self._resident = resident
-        self._by_code: dict[tuple[bytes, str], CompiledProgram] = {}
+        self._known: dict[tuple[bytes, str], tuple[bytes, CompiledProgram]] = {}
         self._by_key: dict[tuple[bytes, str], CompiledProgram] = {}
         self._profile_digest: str | None = None
 
     def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
         """The program of a code; compiles it on a miss."""
-        program = self._by_code.get((code, fork.name))
-        return self._load(code, code_hash, fork) if program is None else program
+        # By the hash where there is one: a state gives new objects, and to hash 24 KB takes longer than many messages.
+        # The hash is not believed.
+        known = self._known.get((code_hash or code, fork.name))
+        return known[1] if known is not None and known[0] == code else self._load(code, code_hash, fork)
 
     def _load(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram:
         from evmaot.codegen.driver import reachable_opcodes
@@ -82,11 +84,11 @@ class JitPrograms:
             if len(self._by_key) >= self._resident:
                 # Programs in use are held by who uses them; the rest is unmapped and read again if needed.
                 self._by_key.clear()
-                self._by_code.clear()
+                self._known.clear()
             image = self._image(code, code_sha256, rules)
             program = _load_program(image, code, code_sha256, code_hash, rules, self.options.tier.value)
             self._by_key[key] = program
-        self._by_code[code, fork.name] = program
+        self._known[code_hash or code, fork.name] = code, program
         return program
 
     def _image(self, code: bytes, code_sha256: bytes, rules: CompileRules) -> bytes:
@@ -122,20 +124,21 @@ class StorePrograms:
 
     def __init__(self, lookup: Callable[[bytes, str, bytes], CompiledProgram | None]) -> None:
         self._lookup = lookup
-        self._by_code: dict[tuple[bytes, str], CompiledProgram | None] = {}
+        self._known: dict[tuple[bytes, str], tuple[bytes, CompiledProgram | None]] = {}
 
     def program_for(self, code: bytes, code_hash: bytes | None, fork: Fork) -> CompiledProgram | None:
         """The resident program of a code, None if the store has none."""
-        key = (code, fork.name)
-        if key in self._by_code:
-            return self._by_code[key]
+        key = (code_hash or code, fork.name)
+        known = self._known.get(key)
+        if known is not None and known[0] == code:
+            return known[1]
         program = self._lookup(code_hash or keccak256(code), fork.name, code)
         # A code hash is not proof enough for code that runs: the artifact names the SHA-256 of what it compiled.
         if program is not None and program.code_sha256 != hashlib.sha256(code).digest():
             program = None
-        if len(self._by_code) >= RESIDENT_PROGRAMS:
-            self._by_code.clear()
-        self._by_code[key] = program
+        if len(self._known) >= RESIDENT_PROGRAMS:
+            self._known.clear()
+        self._known[key] = code, program
         return program
 
 

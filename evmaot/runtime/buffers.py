@@ -26,21 +26,25 @@ def _address_by_cast(data: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
-def _choose_address_of() -> Callable[[bytes], int]:
-    """How to take the address of a `bytes` object's buffer.
-
-    CPython keeps it inside the object at a fixed distance; 40 ns against 520 through ctypes.  Used only
-    where it is seen to be so.
-    """
+def _find_header_bytes() -> int:
+    """Where CPython keeps the buffer inside of a `bytes` object, if it is seen to be so; else 0."""
     # SAFETY: callers hold the object as long as native code may follow the address.
     header_bytes = bytes.__basicsize__ - 1
     samples = (b"", b"x", bytes(100), bytes(range(256)) * 33)
     if sys.implementation.name == "cpython" and all(
         _address_by_cast(sample) == id(sample) + header_bytes for sample in samples
     ):
-        return lambda data: id(data) + header_bytes
-    return _address_by_cast
+        return header_bytes
+    return 0
 
 
-address_of_bytes = _choose_address_of()
-"""Address of the buffer of an exact `bytes` object; valid while that object lives."""
+HEADER_BYTES = _find_header_bytes()
+"""`id` of an exact `bytes` object and this is the address of its buffer; 0: only `address_of_bytes` knows."""
+
+
+def _address_by_identity(data: bytes) -> int:
+    return id(data) + HEADER_BYTES
+
+
+address_of_bytes: Callable[[bytes], int] = _address_by_identity if HEADER_BYTES else _address_by_cast
+"""Address of the buffer of an exact `bytes` object; valid while that object lives: 40 ns, 520 through ctypes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from evmaot.abi.layout import ENVIRONMENT
 from evmaot.errors import CompilerBug, HostError
@@ -19,6 +20,14 @@ if [row.name for row in ENVIRONMENT.fields] != (
     "blob_hashes blob_hash_count"
 ).split():
     raise CompilerBug("the environment's rows are not in the order that the runtime writes them in")
+_pack_blob_hashes = struct.Struct("<QQ").pack
+"""Address and number."""
+
+
+@lru_cache(maxsize=64)
+def _words(*values: int) -> bytes:
+    """Words as compiled code reads them.  (Kept: the transactions of a block have most of them in common.)"""
+    return b"".join([value.to_bytes(32, "little") for value in values])
 
 
 class EnvironmentRecord:
@@ -32,7 +41,6 @@ class EnvironmentRecord:
 
     def __init__(
         self,
-        *,
         origin: int = 0,
         gas_price: int = 0,
         coinbase: int = 0,
@@ -45,15 +53,16 @@ class EnvironmentRecord:
         blob_base_fee: int = 0,
         blob_hashes: Sequence[int] = (),
     ) -> None:
-        words = (
-            origin, gas_price, coinbase, number, timestamp, gas_limit, prevrandao, chain_id, base_fee, blob_base_fee,
-        )  # fmt: skip
         try:
-            self._blob_hashes = b"".join([value.to_bytes(32, "little") for value in blob_hashes])
-            self._record = _ENVIRONMENT.pack(
-                *[value.to_bytes(32, "little") for value in words],
-                address_of_bytes(self._blob_hashes),
-                len(blob_hashes),
+            of_block = _words(coinbase, number, timestamp, gas_limit, prevrandao, chain_id, base_fee, blob_base_fee)
+            self._blob_hashes = _words(*blob_hashes) if blob_hashes else b""
+            self._record = b"".join(
+                (
+                    origin.to_bytes(32, "little"),
+                    gas_price.to_bytes(32, "little"),
+                    of_block,
+                    _pack_blob_hashes(address_of_bytes(self._blob_hashes), len(blob_hashes)),
+                )
             )
         except OverflowError as error:
             raise HostError("bad_environment_value", "a value is no 256-bit number", cause=str(error)) from error

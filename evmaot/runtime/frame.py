@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from evmaot.abi.layout import FRAME, STACK_LIMIT, WORD_BYTES
 from evmaot.abi.status import CallKind, Status
 from evmaot.errors import CompilerBug, HostError
-from evmaot.runtime.buffers import FORMATS
+from evmaot.runtime.buffers import FORMATS, HEADER_BYTES
 from evmaot.runtime.buffers import address_of_bytes as address_of_bytes
 from evmaot.runtime.environment import EnvironmentRecord as EnvironmentRecord
 from evmaot.runtime.host_table import refusing_host_table
@@ -171,7 +171,6 @@ class Frame:
 
     def start(
         self,
-        *,
         gas: int,
         code: bytes,
         input: bytes,
@@ -215,9 +214,9 @@ class Frame:
                 self._stack_address,
                 memory.address + offset,
                 memory.size_bytes - offset,
-                address_of_bytes(input),
+                id(input) + HEADER_BYTES if HEADER_BYTES else address_of_bytes(input),
                 len(input),
-                address_of_bytes(code),
+                id(code) + HEADER_BYTES if HEADER_BYTES else address_of_bytes(code),
                 len(code),
                 environment_address,
                 pool._host_table_address,

@@ -40,10 +40,11 @@ if (
 ):
     raise CompilerBug("the slot table's rows are not in the order that the runtime reads them in")
 
-_EPOCH, _MASK, _BUCKETS, _SLOTS, _COUNT, _LIMIT, _UNDO_AT, _UNDO_COUNT, _UNDO_LIMIT, _NEW_FLAGS = (
-    SLOT_TABLE.offset(name) // 8
-    for name in "epoch mask buckets slots count limit undo undo_count undo_limit new_flags".split()
+_EPOCH, _MASK, _BUCKETS, _SLOTS, _COUNT, _LIMIT, _UNDO_AT, _UNDO_LIMIT, _NEW_FLAGS = (
+    SLOT_TABLE.offset(name) // 8 for name in "epoch mask buckets slots count limit undo undo_limit new_flags".split()
 )
+UNDO_COUNT = SLOT_TABLE.offset("undo_count") // 8
+"""Index in `cells` of the number of undo records: a point to come back to."""
 GENERATION = SLOT_TABLE.offset("generation") // 8
 """Index in `cells`, as the next one."""
 UNKNOWN_IS_ZERO = SLOT_TABLE.offset("unknown_is_zero") // 8
@@ -66,7 +67,7 @@ class TouchedSlot(NamedTuple):
 class SlotTable:
     """One table; belongs to one frame pool.  `address` is valid as long as this object lives.
 
-    `cells` is the record as 64-bit numbers, for who enters frames: `GENERATION`, `UNKNOWN_IS_ZERO`.
+    `cells` is the record as 64-bit numbers, for who enters frames: `GENERATION`, `UNKNOWN_IS_ZERO`, `UNDO_COUNT`.
     """
 
     __slots__ = (
@@ -105,7 +106,7 @@ class SlotTable:
 
     def _reset(self) -> None:
         self.cells[_EPOCH] = 1
-        self.cells[_COUNT] = self.cells[_UNDO_COUNT] = 0
+        self.cells[_COUNT] = self.cells[UNDO_COUNT] = 0
         self._place_slots(self._initial_slots)
         self._place_undo(self._initial_undo)
 
@@ -135,13 +136,13 @@ class SlotTable:
             else:
                 cells[_EPOCH] = epoch
                 cells[_COUNT] = 0
-        cells[_UNDO_COUNT] = 0
+        cells[UNDO_COUNT] = 0
         cells[_NEW_FLAGS] = 0 if tracks_access else WARM_FROM_START
 
     def grow(self) -> None:
         """Make room for one more slot and one more undo record.  Raises HostError `slot_limit`."""
         cells = self.cells
-        count, undo_count = cells[_COUNT], cells[_UNDO_COUNT]
+        count, undo_count = cells[_COUNT], cells[UNDO_COUNT]
         if max(count, undo_count) >= self._maximum:
             raise HostError(
                 "slot_limit",
@@ -176,14 +177,9 @@ class SlotTable:
 
     # --- undo -------------------------------------------------------------------------------------
 
-    @property
-    def mark(self) -> int:
-        """A point to come back to."""
-        return self.cells[_UNDO_COUNT]
-
     def revert(self, mark: int) -> None:
         """Undo everything since the mark, newest first."""
-        count = self.cells[_UNDO_COUNT]
+        count = self.cells[UNDO_COUNT]
         if count <= mark:
             return
         slots, undo = self._slots, self._undo
@@ -191,7 +187,7 @@ class SlotTable:
             place, value, flags, saved_at = _UNDO.unpack_from(undo, at)
             slots[place + _VALUE : place + _VALUE + WORD_BYTES] = value
             _pack_state(slots, place + _FLAGS, flags, saved_at)
-        self.cells[_UNDO_COUNT] = mark
+        self.cells[UNDO_COUNT] = mark
 
     # --- the outcome ------------------------------------------------------------------------------
 

@@ -85,6 +85,16 @@ def test_a_store_s_program_must_be_of_the_very_code() -> None:
     assert source.program_for(OTHER_CODE, keccak256(CODE), FORKS["osaka"]) is None
 
 
+def test_a_wrong_code_hash_is_not_believed() -> None:
+    jit = JitPrograms(FAST)
+    store = StorePrograms(lambda code_hash, fork, code: jit.program_for(code, None, FORKS[fork]))
+    for source in (jit, store):
+        for code in (CODE, OTHER_CODE, bytes(bytearray(CODE)), keccak256(CODE), CODE):
+            program = source.program_for(code, keccak256(CODE), FORKS["osaka"])
+            assert program is not None and program.code_sha256 == hashlib.sha256(code).digest()
+            assert program is source.program_for(code, None, FORKS["osaka"])
+
+
 def test_a_chain_asks_in_order() -> None:
     jit = JitPrograms(FAST)
     chain = ChainedPrograms((StorePrograms(lambda code_hash, fork, code: None), jit))

@@ -10,6 +10,7 @@ import pytest
 
 from evmaot.abi.status import CallKind, Status
 from evmaot.errors import CompilerBug, EvmaotError, HostError
+from evmaot.runtime import buffers
 from evmaot.runtime import frame as frame_module
 from evmaot.runtime.frame import FRAME_LIMIT, HOLD_LOCK_GAS, Frame, FramePool
 from evmaot.runtime.host_table import HostTable
@@ -46,6 +47,17 @@ def test_a_frame_runs_and_returns_output_and_gas(pool: FramePool, native: Native
     frame = started(pool, input=data, gas=107)
     assert frame.run(native("echo")) is Status.RETURN
     assert (frame.gas, frame.refund, frame.output()) == (100, 0, data)
+    frame.release()
+
+
+def test_another_interpreter_finds_code_and_call_data_through_ctypes(
+    pool: FramePool, native: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_module, "HEADER_BYTES", 0)
+    monkeypatch.setattr(frame_module, "address_of_bytes", buffers._address_by_cast)
+    data = bytes(range(1, 33))
+    frame = started(pool, input=data, gas=107)
+    assert frame.run(native("echo")) is Status.RETURN and frame.output() == data
     frame.release()
 
 
