@@ -429,7 +429,7 @@ class Executor:
         address = _new_address(request, creator.recipient, nonce)
         if self._rules.tracks_access:
             # Outside of the child's checkpoint: it stays warm when the create fails (EIP-2929).
-            journal.mark(journal.warm, address)
+            journal.warm_up(address)
         journal.set_field(record, NONCE, nonce + 1)
         if self._collides(address):
             return _Outcome(Status.OUT_OF_GAS, 0, b"", 0, Failure.COLLISION, True)

@@ -126,7 +126,7 @@ def _access(journal: Journal, rules: AccessRules) -> Callable[[int], int]:
     log, warm = journal.log, journal.warm
 
     def access(address: int) -> int:
-        if address in warm or not rules.tracks_access:
+        if address in warm or address in journal.warm_at_start or not rules.tracks_access:
             return 0
         warm[address] = True
         log.append((warm, address, ABSENT))
@@ -183,14 +183,15 @@ def _get_code(journal: Journal, rules: AccessRules) -> HostFunction:
 
 def _account_status(journal: Journal, rules: AccessRules) -> HostFunction:
     access, address_at, from_bytes = _access(journal, rules), _address_at, _from_bytes
-    accounts, load = journal.accounts, journal.load_account
+    accounts, load, warm = journal.accounts, journal.load_account, journal.warm
 
     def account_status(_frame: int, address_at_: int) -> int:
         address = from_bytes(address_at(address_at_).raw, "little")
         record = accounts.get(address)
         if record is None:
             record = load(address)
-        flags = access(address)
+        # Most accounts that a message asks for again are warm; asked here, that saves a call.
+        flags = 0 if address in warm else access(address)
         if record[EXISTS]:
             code = record[CODE]
             flags |= _EXISTS | _ALIVE if code or record[NONCE] or record[BALANCE] else _EXISTS

@@ -13,7 +13,6 @@ Containers are plain dicts and lists because host callbacks read them directly (
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from evmaot.execution.hashing import keccak256
@@ -54,6 +53,7 @@ ASKS_BEFORE_EMPTY = 4
 """Slots of one account after which the host is asked whether it has any."""
 
 _NO_SLOTS: frozenset[tuple[int, int]] = frozenset()
+_NO_ADDRESSES: frozenset[int] = frozenset()
 _new = tuple.__new__  # of a named tuple: half the time of its own constructor
 EMPTY_CODE_HASH = keccak256(b"")
 """keccak-256 of no code."""
@@ -98,7 +98,6 @@ class Journal:
         "_generation",
         "_is_clean",
         "_storages",
-        "_warm_at_start",
         "accounts",
         "created",
         "current",
@@ -111,6 +110,7 @@ class Journal:
         "state",
         "touched",
         "warm",
+        "warm_at_start",
         "warm_slots_at_start",
     )
 
@@ -122,6 +122,8 @@ class Journal:
         """What `decode_logs` reads, as it was taken of the buffer."""
         self.accounts: dict[int, AccountRecord] = {}
         self.warm: dict[int, bool] = {}
+        """Addresses that became warm; those that are from the start are not among them."""
+        self.warm_at_start = _NO_ADDRESSES
         self.created: dict[int, bool] = {}
         self.destroyed: dict[int, bool] = {}
         self.touched: dict[int, bool] = {}
@@ -131,7 +133,6 @@ class Journal:
         self.state: StateReader
         self._before: dict[int, Account | None] = {}
         self._storages: dict[int, StorageRecord] = {}
-        self._warm_at_start = 0
         self._generation = 0
         self._clears_empty = False
         self._is_clean = False
@@ -149,10 +150,8 @@ class Journal:
         self._clears_empty = clears_empty
         self.slots.begin(tracks_access=tracks_access)
         self.log_buffer.discard()
-        if message.warm_addresses:
-            # Half the time of a loop: some twenty addresses in each transaction.
-            self.warm.update(dict.fromkeys(message.warm_addresses, True))
-        self._warm_at_start = len(self.warm)
+        # Some twenty in each transaction: copying them would take longer than to run a short program.
+        self.warm_at_start = frozenset(message.warm_addresses)
         if message.warm_slots:
             self.warm_slots_at_start = frozenset(message.warm_slots)
         if message.transient:
@@ -180,6 +179,7 @@ class Journal:
             self.touched.clear()
         self.refund[0] = 0
         self.warm_slots_at_start = _NO_SLOTS
+        self.warm_at_start = _NO_ADDRESSES
         self._generation = 0
         self.current.storage = None
         self._is_clean = True
@@ -293,6 +293,11 @@ class Journal:
         self.log.append((marks, address, ABSENT))
         return True
 
+    def warm_up(self, address: int) -> None:
+        """Make an address warm (EIP-2929)."""
+        if address not in self.warm_at_start:
+            self.mark(self.warm, address)
+
     def add_refund(self, amount: int) -> None:
         """Change the refund counter, in gas; it may become negative."""
         if amount:
@@ -344,8 +349,7 @@ class Journal:
 
     def warm_image(self) -> Warmed:
         """What became warm so far, for `Outcome`."""
-        warm, at_start = self.warm, self._warm_at_start
-        return tuple(islice(warm, at_start, None)) if len(warm) > at_start else (), self.slots.image()
+        return tuple(self.warm) if self.warm else (), self.slots.image()
 
     # What follows is for observers: a message's result has the same.
 

@@ -65,11 +65,9 @@ def _packer(names: Sequence[str]) -> struct.Struct:
 
 _START = _packer(_START_FIELDS)
 _REQUEST = _packer(_REQUEST_FIELDS)
-_RETURN_DATA = struct.Struct("<QQ")
 
 _pack_start = _START.pack_into
 _unpack_request = _REQUEST.unpack_from
-_pack_return_data = _RETURN_DATA.pack_into
 
 # Indexes into a frame's record seen as 64-bit cells: reading one costs 25 ns, `unpack_from` 50.
 _GAS = FRAME.offset("gas") // 8
@@ -79,9 +77,11 @@ _OUTPUT_OFFSET = FRAME.offset("output_offset") // 8
 _OUTPUT_SIZE = FRAME.offset("output_size") // 8
 _REQUEST_OUTPUT_OFFSET = FRAME.offset("request_output_offset") // 8
 _REQUEST_OUTPUT_SIZE = FRAME.offset("request_output_size") // 8
-_RETURN_DATA_OFFSET = FRAME.offset("return_data")
+_RETURN_DATA = FRAME.offset("return_data") // 8
+_RETURN_DATA_SIZE = FRAME.offset("return_data_size") // 8
 _RESULT_OFFSET = FRAME.offset("result")
 
+_WORD_OF_RESULT = {result: result.to_bytes(WORD_BYTES, "little") for result in (0, 1)}
 _STATUS_OF: dict[int, Status] = {int(status): status for status in Status}
 _CALL_KIND_OF: dict[int, CallKind] = {int(kind): kind for kind in CallKind}
 _CREATE2 = int(CallKind.CREATE2)
@@ -319,13 +319,14 @@ class Frame:
         if gas_returned < 0:
             raise HostError("bad_frame_value", "a child cannot return negative gas")
         try:
-            result_word = result.to_bytes(32, "little")
+            result_word = _WORD_OF_RESULT.get(result) or result.to_bytes(32, "little")
             cells[_GAS] = gas = self.gas + gas_returned
         except (ValueError, OverflowError) as error:
             raise HostError("bad_frame_value", "a value does not fit the frame", cause=str(error)) from error
         buffer[offset + _RESULT_OFFSET : offset + _RESULT_OFFSET + 32] = result_word
         self._return_data = return_data
-        _pack_return_data(buffer, offset + _RETURN_DATA_OFFSET, address_of_bytes(return_data), len(return_data))
+        cells[_RETURN_DATA] = id(return_data) + HEADER_BYTES if HEADER_BYTES else address_of_bytes(return_data)
+        cells[_RETURN_DATA_SIZE] = len(return_data)
         if output:
             room = cells[_REQUEST_OUTPUT_SIZE]
             if room:

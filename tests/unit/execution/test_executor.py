@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from evmaot.abi.status import Status
 from evmaot.errors import HostError
 from evmaot.evm.forks import FORKS
 from evmaot.execution.executor import Executor
+from evmaot.execution.hashing import create_address
 from evmaot.execution.memory_state import MemoryState
 from evmaot.execution.protocol import (
     DELEGATION_PREFIX,
@@ -261,6 +264,23 @@ def test_what_a_failed_child_warmed_is_cold_again() -> None:
     world = World(codes={TARGET: call("CALL", OTHER) + assemble(6, "SLOAD"), OTHER: child})
     result = world.run(warm_addresses=(SENDER, TARGET))
     assert result.warm_addresses == {OTHER} and result.warm_slots == {(TARGET, 6)}
+
+
+@pytest.mark.parametrize("kept_as", [frozenset, list, iter])
+@pytest.mark.parametrize(
+    "how", ["BALANCE", "EXTCODESIZE", "EXTCODEHASH", "EXTCODECOPY", "CALL", "SELFDESTRUCT", "CREATE"]
+)
+def test_what_is_warm_from_the_start_costs_less_and_is_not_told_again(how: str, kept_as: Callable[..., Any]) -> None:
+    operands = {"EXTCODECOPY": assemble(0, 0, 0, OTHER), "CREATE": assemble(0, 0, 0)}.get(how, assemble(OTHER))
+    code = call("CALL", OTHER) if how == "CALL" else operands + assemble(how)
+    place = create_address(TARGET, 0) if how == "CREATE" else OTHER
+    cold, warm = (
+        World(codes={TARGET: code, OTHER: b"\0"}).run(warm_addresses=kept_as(addresses))
+        for addresses in ([TARGET], [TARGET, place])
+    )
+    assert cold.warm_addresses == {place} and not warm.warm_addresses
+    price = {"CREATE": 0, "SELFDESTRUCT": 2600}.get(how, 2500)
+    assert warm.gas_left - cold.gas_left == price
 
 
 def test_a_failing_message_still_tells_what_its_own_frame_warmed() -> None:
