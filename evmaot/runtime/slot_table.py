@@ -44,7 +44,7 @@ _EPOCH, _MASK, _BUCKETS, _SLOTS, _COUNT, _LIMIT, _UNDO_AT, _UNDO_LIMIT, _NEW_FLA
     SLOT_TABLE.offset(name) // 8 for name in "epoch mask buckets slots count limit undo undo_limit new_flags".split()
 )
 UNDO_COUNT = SLOT_TABLE.offset("undo_count") // 8
-"""Index in `cells` of the number of undo records: a point to come back to."""
+"""Index in `cells` of `SlotTable.mark`."""
 GENERATION = SLOT_TABLE.offset("generation") // 8
 """Index in `cells`, as the next one."""
 UNKNOWN_IS_ZERO = SLOT_TABLE.offset("unknown_is_zero") // 8
@@ -176,6 +176,11 @@ class SlotTable:
         buckets.release()
 
     # --- undo -------------------------------------------------------------------------------------
+
+    @property
+    def mark(self) -> int:
+        """A point to come back to."""
+        return self.cells[UNDO_COUNT]
 
     def revert(self, mark: int) -> None:
         """Undo everything since the mark, newest first."""
