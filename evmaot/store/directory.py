@@ -189,7 +189,10 @@ class ArtifactDirectory:
         return not self.read_only and self.document.writer_min <= FORMAT_VERSION
 
     def require_writable(self) -> None:
-        """Raise StoreError ``store_read_only`` or ``format_newer`` where this store may not be written."""
+        """Raise StoreError ``store_read_only`` or ``format_newer`` where this store may not be written.
+
+        What somebody removed while it was open, a part or all of it, is made again: a store is a cache.
+        """
         if self.read_only:
             raise StoreError(
                 "store_read_only",
@@ -199,6 +202,8 @@ class ArtifactDirectory:
             )
         if self.document.writer_min > FORMAT_VERSION:
             raise _newer(self.paths.root, "write", self.document.writer_min)
+        if not (self.files.trusted_directory(self.paths.tmp) and self.files.trusted_directory(self.paths.locks)):
+            _create(self.files)
 
     def publish(self, library: bytes, manifest: PackManifest, profile: Profile) -> Path:
         """Publish one pack; answers the path of its library.  Raises StoreError."""

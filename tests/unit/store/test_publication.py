@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_what_is_published_for_another_fork_stays_for_those_it_was_built_for(sto
     store.clear(Selector(forks=frozenset({"osaka"})))
     (entry,) = store.index()
     assert entry.member.forks == ("london",)
+
+
+@pytest.mark.parametrize("part", ["v1", "v1/tmp", "locks", "."])
+def test_what_was_removed_from_an_open_store_is_made_again(store: ArtifactDirectory, part: str) -> None:
+    """By an operator, below a program that runs for weeks."""
+    store.publish(*pack("a"))
+    shutil.rmtree(store.paths.root / part)
+    store.publish(*pack("b"))
+    assert errors(store.verify()) == []
+    assert "b" in labels(ArtifactDirectory.open(store.paths.root))
 
 
 def test_what_others_add_while_a_pack_is_published_again_is_not_lost(tmp_path: Path) -> None:
