@@ -50,6 +50,13 @@ def problem_error(problem: Problem) -> EvmaotError:
     )
 
 
+def kept(runs: Sequence[BuildRun]) -> str:
+    """What a build that failed had stored before."""
+    number = sum(run.report.count(UnitStatus.COMPILED) for run in runs)
+    packs = sum(len(run.report.packs) for run in runs)
+    return f"{counted(number, 'artifact')} in {counted(packs, 'pack')} stored before; the next build compiles the rest"
+
+
 def _problems(runs: Sequence[BuildRun]) -> list[dict[str, Any]]:
     # The inputs are read once for all.
     inputs = [problem(problem_error(item), item.severity) for item in runs[0].report.problems]

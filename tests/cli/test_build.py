@@ -114,6 +114,7 @@ def test_a_build_that_ends_early_has_its_report(cli: Cli, inputs: Path, home: Pa
     monkeypatch.setattr(Publisher, "publish", full)
     result = cli("build", inputs, "--opt", "fast", "--pack-size", "1", "-j", "1", "--report", "report.json")
     assert (result.code, "[store_full]" in result.err) == (73, True)
+    assert "effect: 1 artifact in 1 pack stored before; the next build compiles the rest" in result.err
     report = json.loads((home / "report.json").read_text())
     assert not report["ok"]
     assert report["problems"][0]["code"] == "store_full"

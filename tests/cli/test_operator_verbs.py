@@ -303,7 +303,15 @@ def test_preload_does_not_say_that_all_is_well_where_an_upgrade_left_nothing_to_
     cli: Cli, real_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upgrade(monkeypatch)
-    told = cli("preload", "--check").err
+    result = cli("preload", "--check")
+    told = result.err
+    assert result.code == 6
     assert "everything" not in told
     assert "nothing was loaded" in told
     assert "hint: evmaot ls says" in told
+
+
+def test_an_empty_store_is_no_failure_of_preload(cli: Cli, real_store: Path) -> None:
+    assert cli("clear", "--all", "--yes").code == 0
+    result = cli("preload", "--check")
+    assert (result.code, "nothing was loaded" in result.err) == (0, True)

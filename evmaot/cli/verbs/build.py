@@ -127,6 +127,8 @@ def command(invocation: Invocation, context: click.Context, /, inputs: tuple[str
     except EvmaotError as failure:
         # What was stored until then must not be lost to who reads the report: scheduler lost, disk full.
         begun = [run for run in runs if run.report.profile_id]
+        if any(run.report.packs for run in begun):
+            failure.context.setdefault("effect", build_summary.kept(begun))
         if chosen.report is not None and begun:
             _write_report(chosen.report, build_summary.document(invocation, begun, chosen, failure))
         raise

@@ -72,7 +72,8 @@ def command(
     """Start as the runtime does: index the store, check and load every library that fits this machine.
 
     What is not loaded is listed with the reason that the runtime would give. Exit status 6 means that something meant
-    for this machine was refused; artifacts for other machines and versions are no failure. Nothing is left behind.
+    for this machine was refused, or that nothing at all of what there is could be loaded; beside what is loaded,
+    artifacts for other machines and versions are no failure. Nothing is left behind.
     """
     del check
     from evmaot.cli.stores import open_layers, open_store
@@ -113,6 +114,9 @@ def command(
     output.warn("warning: nothing was loaded: the store holds nothing for this machine and this compiler")
     output.warn("effect: all contracts are interpreted or compiled anew")
     output.warn("hint: evmaot ls says what is there and why it does not load; evmaot build compiles for here")
+    if start.skipped:
+        # A gate before a deployment asks this: such a machine would serve nothing from a full store.
+        context.exit(COULD_NOT_LOAD)
 
 
 def _chosen_profiles(invocation: Invocation, directory: Path, wanted: tuple[str, ...]) -> Profiles:
