@@ -78,6 +78,12 @@ class Edges:
 _WITH_EXTRA = (("sp", "ptr"), ("gas", "i64"), ("extra", "i64"))
 MAX_CARRIED_WORDS = 8
 """Stack words that come to a chain in SSA values: more would only be spilled by LLVM instead of us."""
+MAX_CHARGES_IN_A_ROW = 96
+"""Charges of a chain before LLVM is made to forget from which value they were subtracted: it folds them all to that
+one, and for each compare it walks all compares of it.  Ordinary code has fewer."""
+MAX_LOCAL_DYNAMIC_JUMPS = 64
+"""Computed jumps of a region that may land in it without leaving the function: they make one loop of everything,
+and LLVM's loop passes take time that grows faster than the number of ways around.  Ordinary code has fewer."""
 
 
 Lowering = Callable[["RegionEmitter", Instruction, Block], None]
@@ -99,6 +105,7 @@ class RegionEmitter:
         self.gas = "%gas"
         self.memory_known = 0
         """Bytes that memory is known to have in this chain."""
+        self._charges = 0
         self.variable_charges = 0
         """Charges of computed amounts that are inline in this region."""
         self.terminated = False
@@ -155,6 +162,7 @@ class RegionEmitter:
         self.stack = VirtualStack(writer, self._chain_sp)
         self.gas = f"%gas.c{head}"
         self.memory_known = 0
+        self._charges = 0
         self._height_bytes = None
         # The first block is entered once, with an empty stack.
         carried = self._carried(head)
@@ -250,6 +258,10 @@ class RegionEmitter:
     def set_gas_or_fail(self, left: str) -> None:
         """Go on with this gas; where it is negative, halt as `status_detail` says or out of gas."""
         self._fail_used = True
+        self._charges += 1
+        if self._charges % MAX_CHARGES_IN_A_ROW == 0:
+            # No instruction of the machine, on any target: the same register in and out.
+            left = self.writer.value(f'call i64 asm "", "=r,0"(i64 {left})')
         good = self.writer.label()
         self.writer.branch(self.writer.value(f"icmp slt i64 {left}, 0"), "exit_fail", good, UNLIKELY)
         self.writer.start(good)
@@ -429,10 +441,11 @@ class RegionEmitter:
             return
         self.context.uses_entry_table = True
         low, high = self.heads[0], self.heads[-1]
-        near = writer.compare("ule", writer.op("sub", label, str(low)), str(high - low))
-        self._dispatch.rows.append(row)
-        writer.branch(near, "dispatch", "foreign")
-        writer.start("foreign")
+        if len(self._dynamic.rows) <= MAX_LOCAL_DYNAMIC_JUMPS:
+            near = writer.compare("ule", writer.op("sub", label, str(low)), str(high - low))
+            self._dispatch.rows.append(row)
+            writer.branch(near, "dispatch", "foreign")
+            writer.start("foreign")
         place = writer.value(f"getelementptr i32, ptr @entry_table, i64 {label}")
         offset = writer.value(f"sext i32 {writer.value(f'load i32, ptr {place}, align 4')} to i64")
         target = writer.value(f"getelementptr i8, ptr @entry_table, i64 {offset}")

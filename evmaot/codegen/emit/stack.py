@@ -51,8 +51,7 @@ class VirtualStack:
     def _at(self, position: int) -> Value:
         value = self._values.get(position)
         if value is None:
-            name = self._writer.value(f"load i256, ptr {self.pointer(position)}, align 32")
-            value = Word(name)
+            value = Word(self._writer.load_word(self.pointer(position)))
             self._values[position] = value
             self._in_memory[position] = value
         return value
@@ -87,7 +86,7 @@ class VirtualStack:
         value = self._values.get(position)
         if value is not None or keep:
             return self._writer.word(value or self._at(position), keep=keep)
-        return self._writer.value(f"load i256, ptr {self.pointer(position)}, align 32")
+        return self._writer.load_word(self.pointer(position))
 
     def spill(self, *, keep: bool = True, leave: int = 0, only: int | None = None) -> None:
         """Store every live word whose place in memory holds something else.
@@ -102,7 +101,7 @@ class VirtualStack:
                 continue
             if position < self.height - leave and self._in_memory.get(position) is not value:
                 text = self._writer.word(value, keep=keep)
-                self._writer.do(f"store i256 {text}, ptr {self.pointer(position)}, align 32")
+                self._writer.store_word(text, self.pointer(position))
                 if keep:
                     self._in_memory[position] = value
 

@@ -13,8 +13,38 @@ NARROW_LIMIT = (1 << 62) - 1
 """Saturated offsets and sizes: no code can pay for memory near it, and sums of two stay below 2^64."""
 
 
+MAX_WORDS_IN_A_ROW = 32
+"""Stack words loaded or stored in one block before a barrier: both of LLVM's schedulers take time quadratic in
+the accesses that they may reorder, and a block can have a thousand.  Ordinary code never gets there."""
+
+
 class ValueWriter(Writer):
     """Lines of one region."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words_in_block = 0
+
+    def start(self, label: str) -> None:
+        """Begin a block."""
+        super().start(label)
+        self._words_in_block = 0
+
+    def load_word(self, pointer: str) -> str:
+        """A word of the native stack."""
+        self._count_word()
+        return self.value(f"load i256, ptr {pointer}, align 32")
+
+    def store_word(self, word: str, pointer: str) -> None:
+        """Store a word on the native stack."""
+        self._count_word()
+        self.do(f"store i256 {word}, ptr {pointer}, align 32")
+
+    def _count_word(self) -> None:
+        self._words_in_block += 1
+        if self._words_in_block % MAX_WORDS_IN_A_ROW == 0:
+            # No instruction of the machine: it only keeps LLVM from moving accesses across.
+            self.do('fence syncscope("singlethread") seq_cst')
 
     def word(self, value: Value, *, keep: bool = True) -> str:
         """The i256 operand of a value.  `keep`: later code may use what is emitted here."""
