@@ -19,11 +19,14 @@ from evmaot.store.system import System
 
 _FIRST_PAUSE_SECONDS: Final = 0.005
 _LONGEST_PAUSE_SECONDS: Final = 0.25
+_LEAST_PATIENCE_SECONDS: Final = 10.0
+"""For locks that are held while a small file is replaced: how long somebody wants to wait for a collector says nothing
+about them, and who publishes would lose what it compiled."""
 _GATE: Final = 1 << 62
 """Offset in the build lock's file, beyond those of all unit keys."""
 _PINS: Final = _GATE + 1
 """Offset of the byte that who writes a pin holds: adding to one is reading it first."""
-_MANIFESTS: Final = _GATE + 2
+MANIFESTS_BYTE: Final = _GATE + 2
 """The same for who adds to published manifests: forks of members, or members."""
 
 
@@ -76,12 +79,13 @@ class StoreLock:
     @contextlib.contextmanager
     def manifests(self, timeout_seconds: float) -> Iterator[None]:
         """Be the only one who adds to published manifests.  Raises BusyError ``store_busy``, and StoreError."""
-        with self._byte(_MANIFESTS, timeout_seconds):
+        with self._byte(MANIFESTS_BYTE, timeout_seconds):
             yield
 
     @contextlib.contextmanager
     def _byte(self, offset: int, timeout_seconds: float) -> Iterator[None]:
-        system, deadline = self._files.system, self._files.system.monotonic_seconds() + timeout_seconds
+        system = self._files.system
+        deadline = system.monotonic_seconds() + max(timeout_seconds, _LEAST_PATIENCE_SECONDS)
         with contextlib.ExitStack() as stack:
             lock = self._open(self._files.paths.build_lock, stack)
             if lock is not None:

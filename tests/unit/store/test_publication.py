@@ -12,10 +12,12 @@ import pytest
 from evmaot.errors import BusyError, CompilerBug, LoadError, StoreError
 from evmaot.store.directory import ArtifactDirectory
 from evmaot.store.files import Durability
+from evmaot.store.locks import MANIFESTS_BYTE
 from evmaot.store.manifest import parse
 from evmaot.store.publication import NewPack
 from evmaot.store.removal import Selector
 from tests.support.store_samples import (
+    HastySystem,
     QuickSystem,
     ScriptedSystem,
     ShortWriteSystem,
@@ -63,7 +65,7 @@ def test_what_others_add_while_a_pack_is_published_again_is_not_lost(tmp_path: P
     came: list[int | str] = []
 
     def note(timeout_seconds: float) -> int:
-        waiting = open_store(other.paths.root, lock_timeout_seconds=timeout_seconds)
+        waiting = open_store(other.paths.root, lock_timeout_seconds=timeout_seconds, system=HastySystem())
         return waiting.add_forks([known], {(member.code_sha256, member.rules): ["osaka"]})
 
     class Between(QuickSystem):
@@ -81,6 +83,24 @@ def test_what_others_add_while_a_pack_is_published_again_is_not_lost(tmp_path: P
         note(5.0)
     (entry,) = other.index()
     assert entry.member.forks == ("london", "cancun", "osaka")
+
+
+def test_who_publishes_waits_for_a_manifest_that_is_being_replaced_whatever_its_patience(tmp_path: Path) -> None:
+    """Two builders at a time, which would not wait for a collector: what they compiled must not be lost."""
+
+    class Contended(QuickSystem):
+        refusals = 3
+
+        def try_lock_byte(self, descriptor: int, offset: int, *, exclusive: bool = True) -> bool:
+            if offset == MANIFESTS_BYTE and self.refusals:
+                self.refusals -= 1
+                return False
+            return super().try_lock_byte(descriptor, offset, exclusive=exclusive)
+
+    system = Contended()
+    store = open_store(tmp_path / "store", lock_timeout_seconds=0.0, system=system)
+    store.publish(*pack("a"))
+    assert (system.refusals, labels(store)) == (0, ["a"])
 
 
 def test_an_unsigned_import_that_looked_before_a_build_takes_nothing_from_it(store: ArtifactDirectory) -> None:
