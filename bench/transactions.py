@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evmaot.cli.bench_engines import REVM_NAMES, gas_before_the_message
+from evmaot.cli.bench_engines import REVM_NAMES, gas_before_the_message, revm_world
 from evmaot.cli.scenario import transaction_scenario
 from evmaot.codegen.driver import compile_unit, reachable_opcodes
 from evmaot.codegen.options import CompileOptions, Tier
@@ -116,7 +116,7 @@ def _small_row(name: str, path: Path, fork: Fork) -> None:
 
     times = {"native": _microseconds(native), "read": _microseconds(native_read)}
     if pyrevm is not None:
-        evm = _pyrevm_world(replace(case, message=message), fork)
+        evm = revm_world(pyrevm, replace(case, message=message), REVM_NAMES[fork.name])
         sender, recipient = f"0x{message.sender:040x}", f"0x{message.recipient:040x}"
         gas = message.gas + gas_before_the_message(message.input)
 
@@ -155,29 +155,6 @@ def _native(document: Any, fork: Fork, tier: Tier) -> Callable[[], tuple[float, 
     return run
 
 
-def _pyrevm_world(case: Any, fork: Fork) -> Any:
-    message, environment = case.message, case.environment
-    evm = pyrevm.EVM(spec_id=REVM_NAMES[fork.name])
-    evm.set_block_env(
-        pyrevm.BlockEnv(
-            number=environment.number,
-            coinbase=f"0x{environment.coinbase:040x}",
-            timestamp=environment.timestamp,
-            prevrandao=environment.prevrandao.to_bytes(32, "big"),
-            basefee=0,
-            gas_limit=2**63,
-        )
-    )
-    for address, account in case.state.accounts.items():
-        info = pyrevm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
-        evm.insert_account_info(f"0x{address:040x}", info)
-    for address, slots in case.state.storages.items():
-        for key, value in slots.items():
-            evm.insert_account_storage(f"0x{address:040x}", key, value)
-    evm.set_balance(f"0x{message.sender:040x}", 10**30)
-    return evm
-
-
 def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
     case = transaction_scenario(document, fork, None)[0]
     message = case.message
@@ -185,7 +162,7 @@ def _pyrevm(document: Any, fork: Fork) -> Callable[[], tuple[float, int]]:
     gas = message.gas + gas_before_the_message(message.input)
 
     def run() -> tuple[float, int]:
-        evm = _pyrevm_world(case, fork)
+        evm = revm_world(pyrevm, case, REVM_NAMES[fork.name])
         start = time.thread_time()
         with contextlib.suppress(RuntimeError):  # a revert; the gas tells
             evm.message_call(sender, recipient, message.input, message.value, gas)

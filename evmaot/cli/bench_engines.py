@@ -67,6 +67,30 @@ def gas_before_the_message(data: bytes) -> int:
     return 21000 + sum(16 if byte else 4 for byte in data)
 
 
+def revm_world(revm: Any, scenario: Scenario, name: str) -> Any:
+    """A scenario's block and accounts as an EVM of the module `revm` (pyrevm), under its rules of that name."""
+    environment = scenario.environment
+    evm = revm.EVM(spec_id=name)
+    evm.set_block_env(
+        revm.BlockEnv(
+            number=environment.number,
+            coinbase=f"0x{environment.coinbase:040x}",
+            timestamp=environment.timestamp,
+            prevrandao=environment.prevrandao.to_bytes(32, "big"),
+            basefee=0,
+            gas_limit=2**63,
+        )
+    )
+    for address, account in scenario.state.accounts.items():
+        info = revm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
+        evm.insert_account_info(f"0x{address:040x}", info)
+    for address, slots in scenario.state.storages.items():
+        for key, value in slots.items():
+            evm.insert_account_storage(f"0x{address:040x}", key, value)
+    evm.set_balance(f"0x{scenario.message.sender:040x}", _RICH_WEI)
+    return evm
+
+
 class RevmEngine:
     """The message by revm's interpreter, through pyrevm: a new world for each, made before the clock starts."""
 
@@ -84,29 +108,6 @@ class RevmEngine:
         self._before = gas_before_the_message(scenario.message.input)
         self.gas_used = 0
 
-    def _world(self) -> Any:
-        scenario, revm = self._scenario, self._revm
-        environment = scenario.environment
-        evm = revm.EVM(spec_id=self._name)
-        evm.set_block_env(
-            revm.BlockEnv(
-                number=environment.number,
-                coinbase=f"0x{environment.coinbase:040x}",
-                timestamp=environment.timestamp,
-                prevrandao=environment.prevrandao.to_bytes(32, "big"),
-                basefee=0,
-                gas_limit=2**63,
-            )
-        )
-        for address, account in scenario.state.accounts.items():
-            info = revm.AccountInfo(balance=account.balance, nonce=account.nonce, code=account.code)
-            evm.insert_account_info(f"0x{address:040x}", info)
-        for address, slots in scenario.state.storages.items():
-            for key, value in slots.items():
-                evm.insert_account_storage(f"0x{address:040x}", key, value)
-        evm.set_balance(f"0x{scenario.message.sender:040x}", _RICH_WEI)
-        return evm
-
     def batch(self, number: int) -> float:
         """Execute it so many times.  Raises NotComparable where pyrevm refuses the message."""
         message, seconds = self._scenario.message, 0.0
@@ -114,7 +115,7 @@ class RevmEngine:
         gas, data, value = message.gas + self._before, message.input, message.value
         while number > 0:
             # Not more worlds at once than memory should hold.
-            worlds = [self._world() for _ in range(min(number, 64))]
+            worlds = [revm_world(self._revm, self._scenario, self._name) for _ in range(min(number, 64))]
             start = time.thread_time()
             for evm in worlds:
                 with contextlib.suppress(RuntimeError):  # a revert or a halt; the gas tells
